@@ -1,0 +1,1 @@
+//! The catalog as people write it (`config/catalog.yaml`).

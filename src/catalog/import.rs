@@ -1,0 +1,1 @@
+//! Reads the community catalogues (LiteLLM's map, genai-prices).

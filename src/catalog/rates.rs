@@ -1,0 +1,1 @@
+//! Rates with tiers, dates, daily windows and service tiers.

@@ -1,0 +1,1 @@
+//! Writing into a body without touching anything else.

@@ -1,0 +1,194 @@
+//! The ledger's event: what one attempt was, what it used, what it cost. Written once, never changed; a correction is
+//! another event.
+
+use crate::catalog::Pricing;
+use crate::clock::Timestamp;
+use crate::dialects::{Dialect, Operation};
+use crate::ids::{EventId, ExchangeId};
+use crate::money::Usd;
+use crate::tenants::{Attribution, Caller};
+use crate::tokens::usage::{TokenUsage, UsageSource};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// What is known when an attempt is admitted: the journal has it before the first byte leaves.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Opening {
+    pub id: EventId,
+    pub exchange: ExchangeId,
+    /// 1 for the first attempt of its exchange.
+    pub attempt: u16,
+    pub started_at: Timestamp,
+    pub caller: Arc<Caller>,
+    pub attribution: Arc<Attribution>,
+    pub provider: Arc<str>,
+    pub dialect: Dialect,
+    pub operation: Operation,
+    pub requested_model: Option<Arc<str>>,
+    pub upstream_model: Option<Arc<str>>,
+    pub stream: bool,
+    /// `x-request-id` and the like, as the client sent it.
+    pub client_request_id: Option<Arc<str>>,
+    /// The decision's word and the rule that made it.
+    pub decision: Arc<str>,
+    pub rule: Option<Arc<str>>,
+    /// Upper bound of the cost; `None` for unmetered or unpriced calls.
+    pub ceiling: Option<Usd>,
+    /// Our best prediction of the cost before the call.
+    pub estimate: Option<Usd>,
+    /// Our best prediction of the input, for the event of an attempt that dies with the process.
+    pub estimated_usage: TokenUsage,
+    /// The estimated input's price and the price of 1,000 output tokens, so that recovery prices without a catalog.
+    pub estimated_input_cost: Option<Usd>,
+    pub cost_per_1k_output: Option<Usd>,
+}
+
+/// What is known when an attempt ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Closing {
+    pub ended_at: Timestamp,
+    pub response_model: Option<Arc<str>>,
+    /// The provider's HTTP status; `None` when none came.
+    pub status: Option<u16>,
+    pub outcome: Outcome,
+    /// The response was seen to its end.
+    pub complete: bool,
+    pub usage: TokenUsage,
+    pub usage_source: UsageSource,
+    pub pricing: Pricing,
+    /// As billed: the response's `service_tier`.
+    pub service_tier: Option<Arc<str>>,
+    /// What the provider itself reported as cost; kept beside, never instead.
+    pub provider_cost: Option<Usd>,
+    pub provider_request_id: Option<Arc<str>>,
+    pub finish_reason: Option<Arc<str>>,
+    /// Time not spent waiting for the provider, µs.
+    pub overhead_micros: Option<u64>,
+    /// From the request's arrival to the first chunk with content, µs.
+    pub first_token_micros: Option<u64>,
+    /// From sending the request to the end of the provider's response, µs.
+    pub upstream_micros: Option<u64>,
+    pub request_bytes: u64,
+    pub response_bytes: u64,
+    /// Held above the best estimate when the process died; released by `farebox ledger resolve`.
+    pub withheld: Usd,
+}
+
+/// One row of the ledger.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    pub kind: EventKind,
+    pub opening: Opening,
+    pub closing: Closing,
+}
+
+impl Event {
+    /// The cost that counts: pico-dollars of a priced attempt, zero (with a named reason beside) of any other.
+    pub fn cost(&self) -> Usd {
+        match &self.closing.pricing {
+            Pricing::Priced(cost) => cost.total,
+            Pricing::Unpriced(_) | Pricing::Unmetered => Usd::ZERO,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EventKind {
+    Attempt,
+    /// A later correction of another event: its usage and cost are differences.
+    Adjustment {
+        of: EventId,
+    },
+}
+
+/// How an attempt ended; whose domain it was comes first (a closed vocabulary, also a metric label).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    Ok,
+    CallerInvalidRequest,
+    CallerUnauthenticated,
+    CallerCancelled,
+    CallerModelUnknown,
+    PolicyBudgetExceeded,
+    PolicyModelBlocked,
+    PolicyRateLimited,
+    ProviderAuthFailed,
+    ProviderBilling,
+    ProviderRateLimited,
+    ProviderOverloaded,
+    ProviderInvalidRequest,
+    ProviderServerError,
+    ProviderTimeout,
+    ProviderConnectionFailed,
+    /// The provider's response ended before its end.
+    ProviderCut,
+    ProxyInternal,
+    ProxyOverloaded,
+    /// The process died; the event was written by recovery.
+    ProxyDied,
+}
+
+impl Outcome {
+    pub const ALL: [Outcome; 20] = [
+        Outcome::Ok,
+        Outcome::CallerInvalidRequest,
+        Outcome::CallerUnauthenticated,
+        Outcome::CallerCancelled,
+        Outcome::CallerModelUnknown,
+        Outcome::PolicyBudgetExceeded,
+        Outcome::PolicyModelBlocked,
+        Outcome::PolicyRateLimited,
+        Outcome::ProviderAuthFailed,
+        Outcome::ProviderBilling,
+        Outcome::ProviderRateLimited,
+        Outcome::ProviderOverloaded,
+        Outcome::ProviderInvalidRequest,
+        Outcome::ProviderServerError,
+        Outcome::ProviderTimeout,
+        Outcome::ProviderConnectionFailed,
+        Outcome::ProviderCut,
+        Outcome::ProxyInternal,
+        Outcome::ProxyOverloaded,
+        Outcome::ProxyDied,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Outcome::Ok => "ok",
+            Outcome::CallerInvalidRequest => "caller_invalid_request",
+            Outcome::CallerUnauthenticated => "caller_unauthenticated",
+            Outcome::CallerCancelled => "caller_cancelled",
+            Outcome::CallerModelUnknown => "caller_model_unknown",
+            Outcome::PolicyBudgetExceeded => "policy_budget_exceeded",
+            Outcome::PolicyModelBlocked => "policy_model_blocked",
+            Outcome::PolicyRateLimited => "policy_rate_limited",
+            Outcome::ProviderAuthFailed => "provider_auth_failed",
+            Outcome::ProviderBilling => "provider_billing",
+            Outcome::ProviderRateLimited => "provider_rate_limited",
+            Outcome::ProviderOverloaded => "provider_overloaded",
+            Outcome::ProviderInvalidRequest => "provider_invalid_request",
+            Outcome::ProviderServerError => "provider_server_error",
+            Outcome::ProviderTimeout => "provider_timeout",
+            Outcome::ProviderConnectionFailed => "provider_connection_failed",
+            Outcome::ProviderCut => "provider_cut",
+            Outcome::ProxyInternal => "proxy_internal",
+            Outcome::ProxyOverloaded => "proxy_overloaded",
+            Outcome::ProxyDied => "proxy_died",
+        }
+    }
+
+    /// The outcome that a provider's status alone tells.
+    pub fn of_status(status: u16) -> Outcome {
+        match status {
+            401 | 403 => Outcome::ProviderAuthFailed,
+            402 => Outcome::ProviderBilling,
+            408 | 504 => Outcome::ProviderTimeout,
+            429 => Outcome::ProviderRateLimited,
+            503 | 529 => Outcome::ProviderOverloaded,
+            400..=499 => Outcome::ProviderInvalidRequest,
+            500..=599 => Outcome::ProviderServerError,
+            _ => Outcome::Ok,
+        }
+    }
+}

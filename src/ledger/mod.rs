@@ -1,0 +1,1 @@
+//! Journal, admission, folding, recovery, verification.

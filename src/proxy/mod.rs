@@ -1,0 +1,3 @@
+//! The data port.
+
+pub mod settings;

@@ -1,0 +1,176 @@
+//! What the proxy needs to know, true and complete: built by `config::check`, never read from a file here.
+
+use crate::dialects::{Dialect, Flavor};
+use crate::secret::Secret;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Everything of the data port.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub listen: SocketAddr,
+    pub tls: Option<ListenerTls>,
+    /// `/llm` when Farebox is mounted below a path of another proxy; empty for none. Without a trailing slash.
+    pub path_prefix: String,
+    /// Whose `x-forwarded-for` is believed.
+    pub trusted_proxies: Vec<Network>,
+    /// Longest metered JSON body; beyond it 413 in the dialect.
+    pub body_bytes_max: u64,
+    /// All bodies in memory together; beyond it new ones wait, then 503.
+    pub bodies_bytes_max: u64,
+    pub body_wait_max: Duration,
+    /// The whole request must have arrived by then (slow-loris).
+    pub request_timeout: Duration,
+    /// Idle keep-alive connections of clients are closed after this.
+    pub client_keepalive: Duration,
+    /// Whole responses up to this are completed before they are passed on, so that their cost is in a header.
+    pub cost_header_body_bytes_max: u64,
+    /// Of `max output tokens` where neither request nor catalog says one.
+    pub output_tokens_default: u64,
+    /// Output progress of streams is journalled this often.
+    pub progress_interval: Duration,
+    /// In-flight exchanges may finish for this long after a stop is asked for.
+    pub drain_max: Duration,
+    pub default_provider: Arc<str>,
+    /// In the order of the file; names are unique.
+    pub providers: Vec<ProviderSettings>,
+}
+
+/// Certificate and key of the listener, PEM files.
+#[derive(Clone, Debug)]
+pub struct ListenerTls {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+}
+
+/// An address range: `10.0.0.0/8`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    pub address: IpAddr,
+    pub prefix: u8,
+}
+
+impl Network {
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let bits = |ip: IpAddr| match ip {
+            IpAddr::V4(v4) => (u128::from(u32::from(v4)) << 96, 32u8),
+            IpAddr::V6(v6) => (u128::from(v6), 128u8),
+        };
+        let ((mine, width), (theirs, their_width)) = (bits(self.address), bits(address));
+        let mask = if self.prefix == 0 { 0 } else { u128::MAX << (128 - u32::from(self.prefix.min(width))) };
+        width == their_width && mine & mask == theirs & mask
+    }
+}
+
+/// One provider.
+#[derive(Clone, Debug)]
+pub struct ProviderSettings {
+    /// `[a-z0-9-]+`, the first segment of `/{provider}/…`.
+    pub name: Arc<str>,
+    pub dialect: Dialect,
+    pub flavor: Flavor,
+    pub base_url: BaseUrl,
+    pub key: ProviderKey,
+    /// Sent with every request, replacing the caller's of the same name.
+    pub headers: Vec<(String, Secret<String>)>,
+    pub timeouts: Timeouts,
+    /// Calls under way at once; further ones wait up to the connect timeout, then 503. `None`: no bound.
+    pub concurrency_max: Option<usize>,
+    pub retries: Retries,
+    /// Where to go when every attempt here failed before a response byte: `provider` or `provider/model`.
+    pub fallbacks: Vec<Fallback>,
+    /// What happens upstream when the client leaves.
+    pub on_client_gone: OnClientGone,
+    pub circuit: Circuit,
+    /// Ask for `stream_options.include_usage` on the caller's behalf (OpenAI dialect).
+    pub ask_for_usage: bool,
+    pub tls: ProviderTls,
+}
+
+/// `https://api.openai.com/v1`, taken apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BaseUrl {
+    pub https: bool,
+    pub host: String,
+    pub port: u16,
+    /// `` or `/v1`; no trailing slash.
+    pub path: String,
+}
+
+impl BaseUrl {
+    /// The `Host` header: the port only where it is not the scheme's own.
+    pub fn authority(&self) -> String {
+        let own = if self.https { 443 } else { 80 };
+        if self.port == own { self.host.clone() } else { format!("{}:{}", self.host, self.port) }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub enum ProviderKey {
+    /// The caller's own key passes through.
+    FromCaller,
+    /// Farebox's own (from the environment or a file); the caller's is cut out.
+    Own(Secret<String>),
+    /// The provider wants none (Ollama, vLLM on one's own machine); the caller's is cut out.
+    Nothing,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    pub connect: Duration,
+    /// From the request's last byte to the response's head.
+    pub first_byte: Duration,
+    /// Between two chunks of the response.
+    pub idle: Duration,
+    /// The whole attempt.
+    pub whole: Duration,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retries {
+    /// Further attempts at the same provider; 0 for none.
+    pub max: u16,
+    /// Statuses that are tried again (a subset of 408, 409, 425, 429, 500–599); empty by default: SDKs retry them too.
+    pub statuses: Vec<u16>,
+    /// First pause; doubled each time, with jitter; a `retry-after` of the provider is honoured instead.
+    pub pause: Duration,
+    pub pause_max: Duration,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fallback {
+    pub provider: Arc<str>,
+    /// Another model name there; `None` keeps the requested one.
+    pub model: Option<Arc<str>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnClientGone {
+    /// Close the connection to the provider; what flowed is counted.
+    Cancel,
+    /// Read on to the end (bounded by the whole timeout), so that the usage is reported.
+    Drain,
+}
+
+/// When a provider counts as down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Circuit {
+    /// Failures in a row that open it; 0 switches it off.
+    pub failures: u32,
+    /// Or this share of failures, in percent, over the last `window` with at least `calls_min` calls.
+    pub error_percent: u8,
+    pub calls_min: u32,
+    pub window: Duration,
+    /// Open for this long; then one probe at a time.
+    pub open_for: Duration,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct ProviderTls {
+    /// Further certificate authorities, a PEM file.
+    pub ca_file: Option<PathBuf>,
+    /// Client certificate and key, PEM files.
+    pub client: Option<ListenerTls>,
+}

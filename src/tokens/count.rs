@@ -1,0 +1,1 @@
+//! Exact counts of text by tiktoken-rs.
