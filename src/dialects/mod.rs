@@ -210,6 +210,8 @@ pub enum PromptText<'a> {
     Name(&'a str),
     /// Text of the current message.
     Text(&'a str),
+    /// A tool call in the history: its name, and its arguments as JSON text.
+    ToolCall { name: &'a str, arguments: &'a str },
     /// A tool definition, schema or other JSON that is rendered into the prompt: its source text.
     Definition(&'a str),
 }

@@ -48,6 +48,8 @@ pub struct RequestFacts {
 pub struct InputSize {
     /// Bytes of text that reach the model: messages, system, instructions, tool definitions, schemas, tool results.
     pub text_bytes: u64,
+    /// Bytes of tool definitions and schemas, already in `text_bytes`: rendered into the prompt they can grow.
+    pub definition_bytes: u64,
     pub messages: u32,
     pub tools: u32,
     /// One entry per image part, up to 1,000; the rest are only counted in `images_more`.

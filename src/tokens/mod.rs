@@ -1,7 +1,10 @@
-//! Tokens: what a call used ([`usage`]), what a request asks ([`facts`]), exact counts of text ([`count`]) and upper
-//! bounds without counting ([`bound`]).
+//! Tokens: what a call used ([`usage`]), what a request asks ([`facts`]), how a model makes tokens of text
+//! ([`tokenizer`]) and of pictures and sound ([`media`]), exact counts of text ([`count`]) and bounds without counting
+//! ([`bound`]).
 
 pub mod bound;
 pub mod count;
 pub mod facts;
+pub mod media;
+pub mod tokenizer;
 pub mod usage;
