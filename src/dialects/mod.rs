@@ -11,6 +11,7 @@ pub mod sse;
 
 use crate::money::Usd;
 use crate::tokens::facts::RequestFacts;
+pub use crate::tokens::prompt::PromptText;
 use crate::tokens::usage::TokenUsage;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -199,21 +200,6 @@ pub enum Flavor {
     Ollama,
     Vllm,
     Llamacpp,
-}
-
-/// One text of a prompt, as the model's framing sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PromptText<'a> {
-    /// A new message begins (framing tokens are due); its role.
-    Message(&'a str),
-    /// `name` of a message.
-    Name(&'a str),
-    /// Text of the current message.
-    Text(&'a str),
-    /// A tool call in the history: its name, and its arguments as JSON text.
-    ToolCall { name: &'a str, arguments: &'a str },
-    /// A tool definition, schema or other JSON that is rendered into the prompt: its source text.
-    Definition(&'a str),
 }
 
 /// What the bytes of a response said. Filled by `observe_event` and `observe_whole`; nothing here is guessed.

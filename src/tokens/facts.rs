@@ -48,10 +48,13 @@ pub struct RequestFacts {
 pub struct InputSize {
     /// Bytes of text that reach the model: messages, system, instructions, tool definitions, schemas, tool results.
     pub text_bytes: u64,
-    /// Bytes of tool definitions and schemas, already in `text_bytes`: rendered into the prompt they can grow.
-    pub definition_bytes: u64,
+    /// Bytes of tool definitions, schemas and tool calls, already in `text_bytes`: chat formats rewrite them, so they
+    /// can grow.
+    pub rendered_bytes: u64,
     pub messages: u32,
     pub tools: u32,
+    /// Tool calls in the history.
+    pub tool_calls: u32,
     /// One entry per image part, up to 1,000; the rest are only counted in `images_more`.
     pub images: Vec<ImagePart>,
     pub images_more: u32,
