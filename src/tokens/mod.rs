@@ -6,6 +6,8 @@ pub mod bound;
 pub mod count;
 pub mod facts;
 pub mod media;
+mod memo;
 pub mod prompt;
+mod render;
 pub mod tokenizer;
 pub mod usage;
