@@ -1,0 +1,55 @@
+//! The OpenAI dialect, as OpenAI and Azure speak it.
+
+mod chat;
+
+use super::json::{null, object, text, text_or_null};
+use super::reply::{Call, Reply};
+use super::words::count;
+use serde_json::Value;
+
+pub fn reply(call: &Call<'_>) -> Reply {
+    let (path, deployment) = of_azure(call.path);
+    match (call.method, path) {
+        ("POST", "/v1/chat/completions") => chat::chat(call, deployment),
+        ("POST", "/v1/completions") => chat::completion(call, deployment),
+        (method, path) => error(404, &format!("Invalid URL ({method} {path})"), None),
+    }
+}
+
+/// `{"error":{"message","type","param","code"}}`
+pub fn error(status: u16, message: &str, param: Option<&str>) -> Reply {
+    let (kind, code) = match status {
+        401 => ("invalid_request_error", Some("invalid_api_key")),
+        404 => ("invalid_request_error", Some("model_not_found")),
+        429 => ("rate_limit_error", Some("rate_limit_exceeded")),
+        400..=499 => ("invalid_request_error", None),
+        _ => ("server_error", None),
+    };
+    let inner = object([
+        ("message", text(message)),
+        ("type", text(kind)),
+        ("param", text_or_null(param)),
+        ("code", code.map_or_else(null, text)),
+    ]);
+    Reply::json("error", object([("error", inner)])).with_status(status)
+}
+
+/// Azure's `/openai/deployments/{deployment}/chat/completions` as OpenAI's path, and the deployment.
+fn of_azure(path: &str) -> (&str, Option<&str>) {
+    let Some(rest) = path.strip_prefix("/openai/deployments/") else { return (path, None) };
+    let (deployment, operation) = rest.split_once('/').unwrap_or((rest, ""));
+    let known =
+        ["/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/images/generations", "/v1/audio/speech"];
+    let path = known.into_iter().find(|known| known.strip_prefix("/v1/") == Some(operation));
+    (path.unwrap_or("/v1/audio/transcriptions"), Some(deployment))
+}
+
+/// Input as a text, texts, token ids or lists of them.
+fn tokens_of_input(input: &Value) -> u64 {
+    match input {
+        Value::String(text) => count(text),
+        Value::Number(_) => 1,
+        Value::Array(all) => all.iter().map(tokens_of_input).sum(),
+        _ => 0,
+    }
+}

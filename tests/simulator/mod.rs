@@ -1,0 +1,4 @@
+//! The simulator by itself: what it is there to prove rests on it.
+
+mod openai;
+mod wishes;

@@ -1,0 +1,12 @@
+//! What the tests speak in.
+
+pub mod asking;
+
+pub use asking::{Answered, Asking, Streaming, asking};
+
+use farebox::simulator::{Running, SimulatorSettings, start};
+
+/// A simulated provider that keeps the bodies that it was sent.
+pub async fn simulator() -> Running {
+    start(SimulatorSettings { keep_bodies: true, ..SimulatorSettings::default() }).await.unwrap()
+}
