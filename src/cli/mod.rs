@@ -1,1 +1,62 @@
-//! The commands people type.
+//! The commands people type: one file each. Exit codes are promises to scripts and supervisors.
+
+mod check;
+mod completions;
+mod healthcheck;
+mod man;
+mod serve;
+mod version;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Something is wrong; standard error says what and how to mend it.
+pub const EXIT_FAULT: u8 = 1;
+/// The command line itself cannot be read.
+pub const EXIT_USAGE: u8 = 2;
+/// The node fenced itself (`EX_TEMPFAIL`): start it again.
+pub const EXIT_FENCED: u8 = 75;
+
+/// A self-hosted, OpenAI-compatible metering proxy for LLM APIs.
+#[derive(Debug, Parser)]
+#[command(name = "farebox", version, propagate_version = true, max_term_width = 100)]
+#[command(after_help = "Without a file and without settings, `farebox serve` listens on 127.0.0.1:4000.\n\
+                        Exit codes: 0 done, 1 a fault, 2 wrong usage, 75 fenced (start again).")]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the proxy.
+    Serve(serve::Arguments),
+    /// Check the configuration and the catalog; show all faults at once.
+    Check(check::Arguments),
+    /// Ask a running node whether it is well; for containers.
+    Healthcheck(healthcheck::Arguments),
+    /// Say which version this is.
+    Version(version::Arguments),
+    /// Write the manual pages into a folder.
+    Man(man::Arguments),
+    /// Write the completions of a shell to standard output.
+    Completions(completions::Arguments),
+}
+
+/// Reads the command line and does what it says.
+pub fn run() -> ExitCode {
+    match Cli::parse().command {
+        Command::Serve(arguments) => serve::run(arguments),
+        Command::Check(arguments) => check::run(&arguments),
+        Command::Healthcheck(arguments) => healthcheck::run(&arguments),
+        Command::Version(arguments) => version::run(&arguments),
+        Command::Man(arguments) => man::run(&arguments),
+        Command::Completions(arguments) => completions::run(&arguments),
+    }
+}
+
+/// Prints a fault and gives its exit code.
+fn fault(what: impl std::fmt::Display) -> ExitCode {
+    eprintln!("farebox: {what}");
+    ExitCode::from(EXIT_FAULT)
+}

@@ -1,1 +1,112 @@
-//! The files people write.
+//! The files people write: `farebox.yaml` and `FAREBOX_*` variables become [`Settings`], or a list of every fault.
+//!
+//! text → [`tree`] (places) → [`file`] (as written) → [`check`] (what each module needs); [`diagnose`] shows the faults.
+//! A variable wins over the file. Nothing here is read again while the node runs: a changed file needs a restart
+//! (`farebox serve --upgrade` drops no request); the catalog reloads by itself.
+
+pub mod check;
+pub mod diagnose;
+pub mod environment;
+pub mod file;
+pub mod presets;
+mod section;
+pub mod tree;
+mod values;
+
+pub use diagnose::{Fault, Faults};
+
+use crate::proxy;
+use crate::secret::Secret;
+use crate::telemetry::LogSettings;
+use section::Notes;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use tree::{Node, Origin};
+
+/// Longer files are not configurations.
+const FILE_BYTES_MAX: u64 = 4 << 20;
+
+/// Everything that a node needs to start.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub data_dir: PathBuf,
+    pub proxy: proxy::settings::Settings,
+    pub admin_listen: SocketAddr,
+    /// Opens the admin port's read side on addresses that are not loopback.
+    pub admin_token: Option<Secret<String>>,
+    pub catalog_overlays: Vec<PathBuf>,
+    pub log: LogSettings,
+    /// Of the request threads.
+    pub threads: usize,
+    /// Take the sockets over from the running node; from the command line.
+    pub upgrade: bool,
+}
+
+/// What the process finds around it; tests give their own.
+#[derive(Clone, Debug, Default)]
+pub struct Surroundings {
+    pub variables: BTreeMap<String, String>,
+}
+
+impl Surroundings {
+    pub fn of_this_process() -> Self {
+        let lossy = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+            (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned())
+        };
+        Surroundings { variables: std::env::vars_os().map(lossy).collect() }
+    }
+}
+
+/// Finds the file (the one named, else `FAREBOX_CONFIG`, else `farebox.yaml` here, else none) and reads it.
+pub fn load(named: Option<PathBuf>, around: &Surroundings) -> Result<Settings, Faults> {
+    let from_variable = around.variables.get(environment::CONFIG).filter(|path| !path.is_empty()).map(PathBuf::from);
+    let usual = || Some(PathBuf::from("farebox.yaml")).filter(|path| path.exists());
+    let file = named.or(from_variable).or_else(usual);
+    match &file {
+        None => read(None, "", around),
+        Some(path) => match text_of(path) {
+            Ok(text) => read(Some(path), &text, around),
+            Err(what) => {
+                let remedy = "name a file that can be read with --config or FAREBOX_CONFIG".to_owned();
+                let faults = vec![Fault { origin: Origin::Whole, what, remedy }];
+                Err(Faults { file, text: String::new(), faults })
+            }
+        },
+    }
+}
+
+/// Reads settings from a text; `file` is its name in faults.
+pub fn read(file: Option<&Path>, text: &str, around: &Surroundings) -> Result<Settings, Faults> {
+    let notes = Notes::default();
+    let mut root = tree::read(text).unwrap_or_else(|unreadable| {
+        notes.faults.borrow_mut().push(unreadable.into());
+        Node::empty()
+    });
+    let readable = notes.faults.borrow().is_empty();
+    let every_preset = environment::lay_over(&mut root, &around.variables, &notes);
+    let written = file::read(&root, &notes);
+    let settings = check::settings(&written, every_preset, &around.variables, &notes);
+    let mut faults = notes.faults.into_inner();
+    if !readable {
+        // Without the file, what it would have said is not missing.
+        faults.retain(|fault| matches!(fault.origin, Origin::File { .. }));
+    }
+    if faults.is_empty() {
+        return Ok(settings);
+    }
+    faults.sort_by(|a, b| a.origin.cmp(&b.origin));
+    faults.dedup();
+    Err(Faults { file: file.map(Path::to_owned), text: text.to_owned(), faults })
+}
+
+fn text_of(path: &Path) -> Result<String, String> {
+    let bytes = std::fs::metadata(path).map_err(|error| error.to_string())?.len();
+    if bytes > FILE_BYTES_MAX {
+        return Err(format!("it has {bytes} bytes; a configuration has at most {FILE_BYTES_MAX}"));
+    }
+    std::fs::read_to_string(path).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,53 @@
+# `make run`, `make test`: the two commands. All share one target folder and one profile.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+CARGO ?= cargo
+TOOLS := target/tools
+ARGS ?=
+
+.PHONY: help run demo test check bench needs needs-tests lint deny test-rust test-clients
+
+help: ## what can be done
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-13s %s\n", $$1, $$2}' Makefile
+
+run: needs ## run the proxy on 127.0.0.1:4000 (ARGS="--config farebox.yaml")
+	$(CARGO) run --quiet -- serve $(ARGS)
+
+demo: needs ## the same with a simulated provider: no key needed
+	$(CARGO) run --quiet -- demo $(ARGS)
+
+check: needs ## check configuration and catalog (ARGS="--config farebox.yaml")
+	$(CARGO) run --quiet -- check $(ARGS)
+
+bench: needs ## measure; results go to benches/results
+	benches/run $(ARGS)
+
+test: needs-tests lint deny test-clients test-rust ## everything that must hold
+
+lint:
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets -- -D warnings
+
+deny: $(TOOLS)/bin/cargo-deny
+	@PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" cargo-deny --log-level error check bans licenses sources
+
+# Unoptimised: it runs for a second, and would take minutes longer to build.
+$(TOOLS)/bin/cargo-deny:
+	@mkdir -p $(TOOLS)/bin
+	@if found=$$(command -v cargo-deny); then ln -sf "$$found" $@; \
+	else $(CARGO) install cargo-deny --version 0.20.2 --locked --debug --root $(TOOLS) --target-dir $(TOOLS)/build \
+	  && rm -rf $(TOOLS)/build; fi
+
+# Clients go before it, so that the last line is this one's summary.
+test-rust:
+	@if $(CARGO) nextest --version >/dev/null 2>&1; then $(CARGO) nextest run $(ARGS); else $(CARGO) test $(ARGS); fi
+
+test-clients: ## the real SDKs against the simulated provider
+	@if [ -x tests/sdk/run ]; then $(CARGO) build --quiet && tests/sdk/run; else echo "tests/sdk/run is not here yet"; fi
+
+# What the build asks of the machine; one line says what is missing where we may not install it.
+needs:
+	@tools/needs
+
+needs-tests:
+	@tools/needs tests
