@@ -1,5 +1,6 @@
 //! What a request asks: read from its bytes once, without building a tree of the prompt.
 
+use super::usage::Kind;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use std::sync::Arc;
@@ -22,6 +23,8 @@ pub struct RequestFacts {
     pub server_state: bool,
     /// Tools that the provider runs (web search, code …) and that add input of their own.
     pub server_tools: bool,
+    /// The dearest cache write that the request asks for (Anthropic `cache_control`): its input may be billed as that.
+    pub cache_write: Option<Kind>,
     /// OpenAI: `background: true`.
     pub background: bool,
     /// `service_tier` as asked; the response's is the one that is billed.
