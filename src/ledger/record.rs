@@ -1,0 +1,180 @@
+//! One record of the journal, as bytes.
+//!
+//! ```text
+//! length of the payload  u32 | crc32  u32 | format and kind  u8 | sequence  u64 | payload (postcard)
+//! ```
+//! Little endian. The checksum covers everything behind itself and is salted with epoch and segment, so that a record
+//! that strayed in from another file is never taken for one of ours. Unwritten space is zeros: a length of 0 is the end.
+
+use crate::budget::book::Claim;
+use crate::clock::Timestamp;
+use crate::event::{Event, Opening};
+use crate::ids::EventId;
+use serde::{Deserialize, Serialize};
+
+/// The bytes before the payload.
+pub(super) const HEADER_BYTES: usize = 17;
+
+/// No record is longer: the proxy bounds every text that goes into an event.
+pub(super) const PAYLOAD_BYTES_MAX: usize = 1 << 20;
+
+/// Counts up whenever the shape of what is encoded below changes: a journal left by another format is refused by name.
+const FORMAT: u8 = 1;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Reserve = 1,
+    Progress = 2,
+    Settle = 3,
+    Clean = 4,
+}
+
+/// What was admitted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Reserved<'a> {
+    pub opening: std::borrow::Cow<'a, Opening>,
+    pub claims: std::borrow::Cow<'a, [Claim]>,
+}
+
+/// How far an open attempt has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Progressed {
+    pub id: EventId,
+    pub output_tokens: u64,
+    pub at: Timestamp,
+}
+
+/// An attempt's whole event, and the claims that it settles.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Settled<'a> {
+    pub event: std::borrow::Cow<'a, Event>,
+    pub claims: std::borrow::Cow<'a, [Claim]>,
+}
+
+/// The process ended in order: nothing was open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Clean {
+    pub at: Timestamp,
+}
+
+/// A record before it has its place: header still empty, payload behind it. Made outside the lock.
+pub(super) struct Draft {
+    kind: Kind,
+    bytes: Vec<u8>,
+}
+
+/// The content could not be written as bytes.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Unwritable {
+    #[error("the record cannot be encoded: {0}")]
+    Encoding(postcard::Error),
+    #[error("the record has {0} bytes, more than {PAYLOAD_BYTES_MAX}")]
+    TooLong(usize),
+}
+
+impl Draft {
+    pub fn new<T: Serialize>(kind: Kind, content: &T) -> Result<Draft, Unwritable> {
+        let mut bytes = Vec::with_capacity(1024);
+        bytes.resize(HEADER_BYTES, 0);
+        postcard::serialize_with_flavor(content, Tail(&mut bytes)).map_err(Unwritable::Encoding)?;
+        let payload = bytes.len() - HEADER_BYTES;
+        if payload > PAYLOAD_BYTES_MAX {
+            return Err(Unwritable::TooLong(payload));
+        }
+        Ok(Draft { kind, bytes })
+    }
+
+    /// Bytes on disk, header included.
+    pub fn len(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    /// Fills in the header for its place and gives the bytes to write.
+    pub fn seal(&mut self, salt: u32, sequence: u64) -> &[u8] {
+        let length = (self.bytes.len() - HEADER_BYTES) as u32;
+        self.bytes[0..4].copy_from_slice(&length.to_le_bytes());
+        self.bytes[8] = (FORMAT << 4) | self.kind as u8;
+        self.bytes[9..17].copy_from_slice(&sequence.to_le_bytes());
+        let crc = checksum(salt, &self.bytes[8..]);
+        self.bytes[4..8].copy_from_slice(&crc.to_le_bytes());
+        &self.bytes
+    }
+}
+
+/// A header as read, before its payload was looked at.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Header {
+    pub length: usize,
+    crc: u32,
+    tag: u8,
+    pub sequence: u64,
+}
+
+impl Header {
+    pub fn read(bytes: &[u8; HEADER_BYTES]) -> Header {
+        let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+        let sequence = u64::from(word(9)) | u64::from(word(13)) << 32;
+        Header { length: word(0) as usize, crc: word(4), tag: bytes[8], sequence }
+    }
+
+    /// Nothing was written here.
+    pub fn is_blank(&self) -> bool {
+        self.length == 0 && self.crc == 0 && self.tag == 0 && self.sequence == 0
+    }
+
+    /// Could be one of ours: cheap, before the checksum is computed.
+    pub fn is_plausible(&self) -> bool {
+        (1..=PAYLOAD_BYTES_MAX).contains(&self.length) && (1..=15).contains(&(self.tag & 15)) && self.tag >> 4 > 0
+    }
+
+    /// `from_tag` is everything from the tag on: the rest of the header and the payload.
+    pub fn matches(&self, salt: u32, from_tag: &[u8]) -> bool {
+        checksum(salt, from_tag) == self.crc
+    }
+
+    /// The kind, or the format's number when another version of Farebox wrote it.
+    pub fn kind(&self) -> Result<Kind, u8> {
+        match (self.tag >> 4, self.tag & 15) {
+            (FORMAT, 1) => Ok(Kind::Reserve),
+            (FORMAT, 2) => Ok(Kind::Progress),
+            (FORMAT, 3) => Ok(Kind::Settle),
+            (FORMAT, 4) => Ok(Kind::Clean),
+            (format, _) => Err(format),
+        }
+    }
+}
+
+/// Where in the world a record belongs.
+pub(super) fn salt(epoch: u64, segment: u64) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&epoch.to_le_bytes());
+    hasher.update(&segment.to_le_bytes());
+    hasher.finalize()
+}
+
+fn checksum(salt: u32, bytes: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new_with_initial(salt);
+    hasher.update(bytes);
+    hasher.finalize()
+}
+
+/// Appends what postcard writes to a buffer that already has the header's place.
+struct Tail<'a>(&'a mut Vec<u8>);
+
+impl postcard::ser_flavors::Flavor for Tail<'_> {
+    type Output = ();
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.0.push(byte);
+        Ok(())
+    }
+
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
+    }
+}
