@@ -1,1 +1,192 @@
-//! The catalog as people write it (`config/catalog.yaml`).
+//! The catalog as people write it (`config/catalog.yaml`, and a user's own file over it). Reading collects every fault
+//! with its place; a catalog with any fault is not used. No file is opened here: texts go in, a [`Catalog`] comes out.
+
+use super::model::{Catalog, Clash, Provider};
+use super::read::Reader;
+use super::tree::{self, Entry, Node, Place};
+use std::fmt;
+use std::sync::Arc;
+
+/// The catalog that is compiled in.
+pub const SHIPPED: &str = include_str!("../../config/catalog.yaml");
+pub const SHIPPED_PATH: &str = "config/catalog.yaml";
+
+/// The greatest number of faults that are told.
+pub const FAULTS_MAX: usize = 200;
+
+/// What is wrong in a file, where, and how to mend it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fault {
+    pub file: Arc<str>,
+    /// From 1.
+    pub line: u32,
+    /// From 1, in letters.
+    pub column: u32,
+    /// The line as it stands.
+    pub excerpt: String,
+    pub message: String,
+    pub remedy: String,
+    place_of_file: u16,
+}
+
+impl Fault {
+    /// The file's name and the excerpt are filled in at the end of reading.
+    pub fn at(place: Place, message: String, remedy: impl Into<String>) -> Self {
+        Fault {
+            line: place.line,
+            column: place.column,
+            message,
+            remedy: remedy.into(),
+            place_of_file: place.file,
+            ..Fault::default()
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    /// `config/catalog.yaml:14:9: what is wrong`, the excerpt with a mark below it, and the remedy.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}:{}:{}: {}", self.file, self.line, self.column, self.message)?;
+        if !self.excerpt.is_empty() {
+            let column = usize::try_from(self.column.saturating_sub(1)).unwrap_or(0);
+            writeln!(f, "    {}\n    {:column$}^", self.excerpt, "")?;
+        }
+        write!(f, "  mend: {}", self.remedy)
+    }
+}
+
+/// Reads the shipped catalog.
+pub fn shipped() -> Result<Catalog, Vec<Fault>> {
+    load(SHIPPED, &[])
+}
+
+/// Reads the shipped text with the overlays (path, text) laid over it in order, field by field.
+pub fn load(shipped: &str, overlays: &[(&str, &str)]) -> Result<Catalog, Vec<Fault>> {
+    load_files(&std::iter::once((SHIPPED_PATH, shipped)).chain(overlays.iter().copied()).collect::<Vec<_>>())
+}
+
+/// Reads files (path, text) laid over each other in order; the first need not be the shipped one.
+pub fn load_files(files: &[(&str, &str)]) -> Result<Catalog, Vec<Fault>> {
+    let mut faults = Vec::new();
+    let mut root: Option<Node> = None;
+    for (place, (_, text)) in files.iter().enumerate() {
+        let read = tree::parse(text, u16::try_from(place).unwrap_or(u16::MAX), &mut faults);
+        match (&mut root, read) {
+            (_, None) => {}
+            (Some(root), Some(over)) => root.overlay(over),
+            (None, Some(first)) => root = Some(first),
+        }
+    }
+    let catalog = match root {
+        Some(root) => read_catalog(&root, files, &mut faults),
+        None => {
+            if faults.is_empty() {
+                faults.push(Fault::at(
+                    Place { file: 0, line: 1, column: 1 },
+                    "the catalog is empty".to_owned(),
+                    "write `version: 1`, `date:` and `models:`",
+                ));
+            }
+            Catalog::default()
+        }
+    };
+    if faults.is_empty() { Ok(catalog) } else { Err(told(faults, files)) }
+}
+
+const ROOT_KEYS: [&str; 6] = ["version", "date", "currency", "sources", "providers", "models"];
+
+fn read_catalog(root: &Node, files: &[(&str, &str)], faults: &mut Vec<Fault>) -> Catalog {
+    let mut reader = Reader { faults };
+    reader.keys(root, &ROOT_KEYS, "a catalog");
+    match root.find("version").map(|node| (node, reader.integer(node))) {
+        Some((_, Some(1))) => {}
+        Some((node, _)) => reader.fault(node.place, "this Farebox reads version 1", "write `version: 1`"),
+        None => reader.fault(root.place, "no `version`", "write `version: 1` at the top"),
+    }
+    if let Some(currency) = root.find("currency")
+        && reader.text(currency).as_deref() != Some("USD")
+    {
+        reader.fault(currency.place, "only USD is known", "write prices in US dollars");
+    }
+    let date = match root.find("date") {
+        Some(node) => reader.date(node).map(|(_, text)| text),
+        None => {
+            reader.fault(root.place, "no `date`", "write the day of the prices: `date: 2026-11-21`");
+            None
+        }
+    };
+    let version: Arc<str> = format!("{}-{}", date.as_deref().unwrap_or("undated"), hash(files)).into();
+    let providers = read_providers(root, &version, &mut reader);
+    Catalog::new(version, providers)
+}
+
+fn read_providers(root: &Node, version: &Arc<str>, reader: &mut Reader<'_>) -> Vec<Provider> {
+    let listed = root.find("providers").map(|node| reader.mapping(node, "providers")).unwrap_or_default();
+    let models = root.find("models").map(|node| reader.mapping(node, "models")).unwrap_or_default();
+    let mut providers: Vec<(Provider, Option<&Node>)> = Vec::new();
+    for entry in listed {
+        let provider = reader.provider(entry);
+        let own = models.iter().find(|models| models.key == entry.key).map(|models| &models.node);
+        providers.push((provider, own));
+    }
+    for entry in models.iter().filter(|entry| listed.iter().all(|listed| listed.key != entry.key)) {
+        providers.push((Provider::named(&entry.key), Some(&entry.node)));
+    }
+    let names: Vec<Arc<str>> = providers.iter().map(|(provider, _)| provider.name.clone()).collect();
+    for (provider, place) in providers.iter().map(|(provider, _)| provider).zip(listed.iter().map(|entry| entry.place))
+    {
+        let others = provider.like.iter().chain(provider.vendors.iter().map(|(_, provider)| provider));
+        for other in others.filter(|other| !names.contains(other)) {
+            reader.fault(
+                place,
+                &format!("`{}` refers to provider `{other}`, of which there are no models", provider.name),
+                "name a provider of this file",
+            );
+        }
+    }
+    providers.into_iter().map(|(provider, own)| with_models(provider, own, version, reader)).collect()
+}
+
+fn with_models(provider: Provider, own: Option<&Node>, version: &Arc<str>, reader: &mut Reader<'_>) -> Provider {
+    let entries: &[Entry] = own.map(|node| reader.mapping(node, "a provider's models")).unwrap_or_default();
+    let models = entries.iter().map(|entry| {
+        let mut model = reader.model(&provider.name, entry);
+        model.catalog = version.clone();
+        model.default_service_tier = provider.default_service_tier.clone();
+        Arc::new(model)
+    });
+    let models = models.collect();
+    let (provider, clashes) = provider.with_models(models);
+    for Clash { name, first, second } in clashes {
+        let place = entries.iter().find(|entry| entry.key == second).map(|entry| entry.place).unwrap_or_default();
+        reader.fault(
+            place,
+            &format!("`{name}` is a name of `{first}` and of `{second}` at {}", provider.name),
+            "write it once: as an id or as an alias of one model",
+        );
+    }
+    provider
+}
+
+/// The first 8 letters of BLAKE3 over all texts, each with its length before it.
+fn hash(files: &[(&str, &str)]) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for (_, text) in files {
+        hasher.update(&text.len().to_le_bytes()).update(text.as_bytes());
+    }
+    hasher.finalize().to_hex().chars().take(8).collect()
+}
+
+/// In the order of the files, each once, with names and excerpts.
+fn told(mut faults: Vec<Fault>, files: &[(&str, &str)]) -> Vec<Fault> {
+    faults.sort_by_key(|fault| (fault.place_of_file, fault.line, fault.column));
+    faults.dedup();
+    faults.truncate(FAULTS_MAX);
+    for fault in &mut faults {
+        let Some((path, text)) = files.get(usize::from(fault.place_of_file)) else { continue };
+        fault.file = Arc::from(*path);
+        let line = usize::try_from(fault.line.saturating_sub(1)).unwrap_or(usize::MAX);
+        fault.excerpt = text.lines().nth(line).unwrap_or_default().chars().take(160).collect();
+    }
+    faults
+}

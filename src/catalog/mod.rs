@@ -1,12 +1,17 @@
 //! Models and what they cost. [`model`]: names, aliases, capabilities; [`rates`]: prices with tiers and dates;
-//! [`price`]: usage → cost, with the one rounding; [`import`]: community catalogues; [`file`]: the YAML as written.
+//! [`price`]: usage → cost, with the one rounding; [`import`]: community catalogues; [`file`]: the YAML as written,
+//! over [`tree`], YAML with places, read by `read`.
 #![deny(clippy::float_arithmetic)]
 
 pub mod file;
 pub mod import;
 pub mod model;
+mod names;
 pub mod price;
 pub mod rates;
+mod read;
+pub mod tree;
 
-pub use model::{Catalog, Model, Offer};
-pub use price::{Cost, Pricing, Unpriced};
+pub use file::{Fault, load};
+pub use model::{Capabilities, Catalog, Mode, Model, Offer};
+pub use price::{CacheWrites, Cost, Pricing, Terms, Unpriced};
