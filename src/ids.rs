@@ -9,7 +9,10 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-const EPOCH_MILLIS: i64 = 1_735_689_600_000;
+/// 2025-01-01T00:00:00Z, from which ids count their milliseconds.
+pub const EPOCH_MILLIS: i64 = 1_735_689_600_000;
+/// An id's milliseconds stand above this many bits of node and sequence.
+pub const MILLIS_SHIFT: u32 = NODE_BITS + SEQUENCE_BITS;
 const NODE_BITS: u32 = 5;
 const SEQUENCE_BITS: u32 = 16;
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
@@ -87,7 +90,12 @@ impl IdSource {
     }
 }
 
-/// The moment at which an id was made, to the millisecond; and the smallest id of a moment, for time filters by id.
+/// The moment at which an id was made, to the millisecond: the one that windows and time filters go by.
+pub fn made_at(id: u64) -> Timestamp {
+    Timestamp((EPOCH_MILLIS + (id >> MILLIS_SHIFT) as i64) * 1_000)
+}
+
+/// The smallest id of a moment, for time filters by id; 0 for a moment before ids began.
 pub fn id_at(now: Timestamp) -> u64 {
     (u64::try_from(now.as_millis() - EPOCH_MILLIS).unwrap_or(0) & ((1 << 42) - 1)) << (NODE_BITS + SEQUENCE_BITS)
 }
@@ -135,6 +143,13 @@ mod tests {
         let now = Timestamp(1_795_302_453_000_000);
         let of_a: std::collections::HashSet<u64> = (0..100_000).map(|_| a.next(now)).collect();
         assert!((0..100_000).all(|_| !of_a.contains(&b.next(now))));
+    }
+
+    #[test]
+    fn an_id_tells_its_millisecond() {
+        let now = Timestamp(1_795_302_453_000_999);
+        assert_eq!(made_at(IdSource::new(3, 0).next(now)), Timestamp(1_795_302_453_000_000));
+        assert_eq!(made_at(id_at(now)), Timestamp(1_795_302_453_000_000));
     }
 
     #[test]

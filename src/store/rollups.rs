@@ -1,0 +1,152 @@
+//! Rollups: sums of events by window and question, so that no common question reads events.
+//!
+//! A fold only notes its events in `unrolled`; a flush sums those in memory and adds each sum once, so that the cost
+//! per event falls with the load. Every query adds what is still in `unrolled`.
+
+use super::measures::{MEASURES, Values};
+use super::vocabulary::{Dimension, TimeUnit, second_of};
+use rusqlite::{Connection, Row, params_from_iter};
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+/// A fold that leaves this many events outside the rollups flushes them; also the most that a query adds by itself.
+pub(super) const UNROLLED_EVENTS_MAX: u64 = 20_000;
+
+/// Dimensions of the widest rollup.
+const KEY_MAX: usize = 5;
+
+#[derive(Debug)]
+pub(super) struct Rollup {
+    pub(super) table: &'static str,
+    pub(super) unit: TimeUnit,
+    pub(super) dimensions: &'static [Dimension],
+}
+
+const LOW: &[Dimension] = &[Dimension::Provider, Dimension::Model, Dimension::Operation, Dimension::Outcome];
+const TEAM: &[Dimension] = &[Dimension::Organisation, Dimension::Team, Dimension::Project];
+
+/// Smallest first: the first that answers a question is taken. No hour × user × model cube: it would be as long as the
+/// events.
+pub(super) const ROLLUPS: [Rollup; 9] = [
+    Rollup { table: "usage_day_low", unit: TimeUnit::Day, dimensions: LOW },
+    Rollup { table: "usage_hour_low", unit: TimeUnit::Hour, dimensions: LOW },
+    Rollup { table: "usage_day_team", unit: TimeUnit::Day, dimensions: TEAM },
+    Rollup { table: "usage_hour_team", unit: TimeUnit::Hour, dimensions: TEAM },
+    Rollup { table: "usage_day_key", unit: TimeUnit::Day, dimensions: &[Dimension::Key] },
+    Rollup { table: "usage_hour_key", unit: TimeUnit::Hour, dimensions: &[Dimension::Key] },
+    Rollup { table: "usage_month_user", unit: TimeUnit::Month, dimensions: &[Dimension::User] },
+    Rollup { table: "usage_day_user", unit: TimeUnit::Day, dimensions: &[Dimension::User] },
+    Rollup {
+        table: "usage_day_key_model",
+        unit: TimeUnit::Day,
+        dimensions: &[Dimension::Key, Dimension::Provider, Dimension::Model],
+    },
+];
+
+/// A rollup row's key: window and dimensions, unused places 0.
+pub(super) type Key = [i64; KEY_MAX];
+
+/// The dimensions that any rollup has, each once.
+const DIMENSIONS: [Dimension; 9] = [
+    Dimension::Provider,
+    Dimension::Model,
+    Dimension::Operation,
+    Dimension::Outcome,
+    Dimension::Organisation,
+    Dimension::Team,
+    Dimension::Project,
+    Dimension::Key,
+    Dimension::User,
+];
+
+/// What a flush and a verification read of an event: its id, [`DIMENSIONS`], the measures.
+static READ: LazyLock<String> = LazyLock::new(|| {
+    let dimensions = DIMENSIONS.iter().map(Dimension::event_expression);
+    let measures = MEASURES.iter().map(|measure| measure.expression.as_str());
+    format!("id, {}", dimensions.chain(measures).collect::<Vec<_>>().join(", "))
+});
+
+/// Sums by rollup (in the order of [`ROLLUPS`]) and key.
+#[derive(Debug, Default)]
+pub(super) struct Coalesced {
+    sums: [HashMap<Key, Values>; ROLLUPS.len()],
+}
+
+impl Coalesced {
+    /// The columns that [`Coalesced::add`] reads.
+    pub(super) fn columns() -> &'static str {
+        &READ
+    }
+
+    /// Adds one event to every rollup.
+    pub(super) fn add(&mut self, row: &Row<'_>) -> rusqlite::Result<()> {
+        let second = second_of(row.get(0)?);
+        let mut ids = [0i64; DIMENSIONS.len()];
+        for (place, id) in ids.iter_mut().enumerate() {
+            *id = row.get(1 + place)?;
+        }
+        let mut values: Values = [0; _];
+        for (place, value) in values.iter_mut().enumerate() {
+            *value = row.get(1 + DIMENSIONS.len() + place)?;
+        }
+        for (rollup, sums) in ROLLUPS.iter().zip(&mut self.sums) {
+            let mut key: Key = [0; _];
+            key[0] = rollup.unit.floor(second);
+            for (place, dimension) in rollup.dimensions.iter().enumerate() {
+                key[1 + place] = DIMENSIONS.iter().position(|known| known == dimension).map_or(0, |at| ids[at]);
+            }
+            let sum = sums.entry(key).or_insert([0; _]);
+            for (sum, value) in sum.iter_mut().zip(values) {
+                *sum = sum.saturating_add(value);
+            }
+        }
+        Ok(())
+    }
+
+    /// The sums of one rollup, taken out.
+    pub(super) fn take(&mut self, rollup: usize) -> HashMap<Key, Values> {
+        self.sums.get_mut(rollup).map(std::mem::take).unwrap_or_default()
+    }
+}
+
+/// Adds what is in `unrolled` to the rollups and empties it: one transaction.
+pub(super) fn flush(connection: &mut Connection) -> rusqlite::Result<()> {
+    let transaction = super::write_transaction(connection)?;
+    let mut coalesced = Coalesced::default();
+    {
+        let sql = format!("SELECT {} FROM unrolled JOIN events USING (id) ORDER BY id", Coalesced::columns());
+        let mut read = transaction.prepare_cached(&sql)?;
+        let mut rows = read.query([])?;
+        while let Some(row) = rows.next()? {
+            coalesced.add(row)?;
+        }
+    }
+    for (place, rollup) in ROLLUPS.iter().enumerate() {
+        let mut sums: Vec<(Key, Values)> = coalesced.take(place).into_iter().collect();
+        sums.sort_unstable_by_key(|(key, _)| *key);
+        let mut upsert = transaction.prepare_cached(&upsert_sql(rollup))?;
+        for (key, values) in sums {
+            upsert.execute(params_from_iter(key[..=rollup.dimensions.len()].iter().chain(&values)))?;
+        }
+    }
+    transaction.execute("DELETE FROM unrolled", [])?;
+    transaction.commit()
+}
+
+/// A rollup's key columns, the window first.
+pub(super) fn key_columns(rollup: &Rollup) -> Vec<&'static str> {
+    std::iter::once("t").chain(rollup.dimensions.iter().map(Dimension::rollup_column)).collect()
+}
+
+fn upsert_sql(rollup: &Rollup) -> String {
+    let keys = key_columns(rollup).join(", ");
+    let names: Vec<&str> = MEASURES.iter().map(|measure| measure.name.as_str()).collect();
+    let places = vec!["?"; rollup.dimensions.len() + 1 + names.len()].join(", ");
+    let sets: Vec<String> = names.iter().map(|name| format!("{name} = {name} + excluded.{name}")).collect();
+    format!(
+        "INSERT INTO {} ({keys}, {}) VALUES ({places}) ON CONFLICT ({keys}) DO UPDATE SET {}",
+        rollup.table,
+        names.join(", "),
+        sets.join(", ")
+    )
+}

@@ -1,0 +1,269 @@
+//! Does the ledger add up? Everything that can be rebuilt is rebuilt from the events and compared.
+
+use super::measures::{MEASURES, Values};
+use super::names::PRICED;
+use super::rollups::{Coalesced, Key, ROLLUPS, Rollup, key_columns};
+use super::saturate;
+use super::vocabulary::{TimeUnit, second_of};
+use crate::clock::Timestamp;
+use crate::ids::{EventId, id_at};
+use crate::tokens::usage::Kind;
+use rusqlite::{Connection, params};
+use std::collections::HashMap;
+use std::fmt;
+
+/// Faults told one by one; the rest are counted.
+const FAULTS_MAX: usize = 100;
+
+const DAY_SECONDS: i64 = 86_400;
+
+/// How far a verification is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    pub events_done: u64,
+    pub events_total: u64,
+}
+
+/// What a verification found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    pub events: u64,
+    pub adjustments: u64,
+    pub cost_pico: i128,
+    pub withheld_pico: i128,
+    /// Rollup rows that were compared.
+    pub rollup_rows: u64,
+    pub faults: Vec<Fault>,
+    /// Faults beyond those told.
+    pub faults_more: u64,
+}
+
+impl Report {
+    pub fn is_clean(&self) -> bool {
+        self.faults.is_empty()
+    }
+
+    fn tell(&mut self, fault: Fault) {
+        if self.faults.len() < FAULTS_MAX { self.faults.push(fault) } else { self.faults_more += 1 }
+    }
+}
+
+/// One thing that does not add up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// SQLite's own check of the file.
+    File(String),
+    /// A rollup's row is not the sum of its events. The key is as in the table, the window first.
+    Rollup { table: &'static str, window: String, key: Vec<i64>, measure: String, expected: i64, found: i64 },
+    /// The parts of an event's cost do not sum to it.
+    Parts(EventId),
+    /// A priced event without the rates that it was priced with.
+    Rates(EventId),
+    /// An adjustment of an event that does not exist.
+    Orphan(EventId),
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fault::File(complaint) => write!(f, "the file is damaged: {complaint}"),
+            Fault::Rollup { table, window, key, measure, expected, found } => {
+                write!(f, "{table}, window {window}, key {key:?}: {measure} is {found}, the events sum to {expected}")
+            }
+            Fault::Parts(id) => write!(f, "{id}: the costs by kind do not sum to the cost"),
+            Fault::Rates(id) => write!(f, "{id}: priced, but its rates are missing"),
+            Fault::Orphan(id) => write!(f, "{id}: adjusts an event that does not exist"),
+        }
+    }
+}
+
+pub(super) fn verify(connection: &Connection, progress: &mut dyn FnMut(Progress)) -> rusqlite::Result<Report> {
+    let mut report = Report::default();
+    check_file(connection, &mut report)?;
+    let events_total: i64 = connection.query_row("SELECT count(*) FROM events", [], |row| row.get(0))?;
+    let Some((first, last)) = days(connection)? else { return Ok(report) };
+    let mut day = first;
+    while day <= last {
+        // A day is a snapshot: between two of them the server goes on, and SQLite can reset its log.
+        let snapshot = connection.unchecked_transaction()?;
+        check_day(&snapshot, day, &mut report)?;
+        drop(snapshot);
+        progress(Progress { events_done: report.events, events_total: events_total.unsigned_abs().max(report.events) });
+        day += DAY_SECONDS;
+    }
+    check_months(connection, &mut report)?;
+    Ok(report)
+}
+
+fn check_file(connection: &Connection, report: &mut Report) -> rusqlite::Result<()> {
+    let mut check = connection.prepare("PRAGMA quick_check(10)")?;
+    let mut rows = check.query([])?;
+    while let Some(row) = rows.next()? {
+        let complaint: String = row.get(0)?;
+        if complaint != "ok" {
+            report.tell(Fault::File(complaint));
+        }
+    }
+    Ok(())
+}
+
+/// The first and the last day (their first seconds) of which anything is told.
+fn days(connection: &Connection) -> rusqlite::Result<Option<(i64, i64)>> {
+    let ends = |sql: &str| {
+        connection.query_row(sql, [], |row| Ok((row.get::<_, Option<i64>>(0)?, row.get::<_, Option<i64>>(1)?)))
+    };
+    let of_ids = ends("SELECT min(id), max(id) FROM events")?;
+    let mut found: Vec<i64> = [of_ids.0, of_ids.1].into_iter().flatten().map(second_of).collect();
+    for rollup in &ROLLUPS {
+        let of_windows = ends(&format!("SELECT min(t), max(t) FROM {}", rollup.table))?;
+        found.extend([of_windows.0, of_windows.1].into_iter().flatten());
+    }
+    let bounds = found.iter().min().zip(found.iter().max());
+    Ok(bounds.map(|(first, last)| (TimeUnit::Day.floor(*first), TimeUnit::Day.floor(*last))))
+}
+
+fn check_day(snapshot: &Connection, day: i64, report: &mut Report) -> rusqlite::Result<()> {
+    let id = |second: i64| saturate(id_at(Timestamp(second.saturating_mul(1_000_000))));
+    let ids = params![id(day), id(day + DAY_SECONDS)];
+    let sql = format!(
+        "SELECT {}, adjusts IS NOT NULL, cost_pico, withheld_pico, unrolled.id IS NOT NULL
+         FROM events LEFT JOIN unrolled USING (id) WHERE id >= ?1 AND id < ?2 ORDER BY id",
+        Coalesced::columns().replacen("id", "events.id", 1)
+    );
+    let mut coalesced = Coalesced::default();
+    let mut read = snapshot.prepare_cached(&sql)?;
+    let behind = read.column_count() - 4;
+    let mut rows = read.query(ids)?;
+    while let Some(row) = rows.next()? {
+        report.events += 1;
+        report.adjustments += u64::from(row.get::<_, bool>(behind)?);
+        report.cost_pico += i128::from(row.get::<_, i64>(behind + 1)?);
+        report.withheld_pico += i128::from(row.get::<_, i64>(behind + 2)?);
+        if !row.get::<_, bool>(behind + 3)? {
+            coalesced.add(row)?;
+        }
+    }
+    check_events(snapshot, id(day), id(day + DAY_SECONDS), report)?;
+    for (place, rollup) in ROLLUPS.iter().enumerate().filter(|(_, rollup)| rollup.unit <= TimeUnit::Day) {
+        compare(snapshot, rollup, day, coalesced.take(place), report)?;
+    }
+    Ok(())
+}
+
+/// Each event against itself.
+fn check_events(snapshot: &Connection, from: i64, to: i64, report: &mut Report) -> rusqlite::Result<()> {
+    let parts: Vec<String> = Kind::ALL.into_iter().map(|kind| format!("cost_{}", kind.name())).collect();
+    let sql = format!(
+        "SELECT * FROM (
+             SELECT id, cost_pico <> {} AS parts, pricing_id = {PRICED} AND rate_set IS NULL AS rates,
+                    adjusts IS NOT NULL AND NOT EXISTS
+                        (SELECT 1 FROM events AS other WHERE other.id = events.adjusts) AS orphan
+             FROM events WHERE id >= ?1 AND id < ?2
+         ) WHERE parts OR rates OR orphan",
+        parts.join(" + ")
+    );
+    let mut read = snapshot.prepare_cached(&sql)?;
+    let mut rows = read.query(params![from, to])?;
+    while let Some(row) = rows.next()? {
+        let id = EventId(row.get::<_, i64>(0)?.unsigned_abs());
+        for (place, fault) in [Fault::Parts(id), Fault::Rates(id), Fault::Orphan(id)].into_iter().enumerate() {
+            if row.get(1 + place)? {
+                report.tell(fault);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn compare(
+    snapshot: &Connection,
+    rollup: &Rollup,
+    day: i64,
+    mut expected: HashMap<Key, Values>,
+    report: &mut Report,
+) -> rusqlite::Result<()> {
+    let width = 1 + rollup.dimensions.len();
+    let names: Vec<&str> = MEASURES.iter().map(|measure| measure.name.as_str()).collect();
+    let columns = key_columns(rollup).join(", ");
+    let sql = format!("SELECT {columns}, {} FROM {} WHERE t >= ?1 AND t < ?2", names.join(", "), rollup.table);
+    let mut read = snapshot.prepare_cached(&sql)?;
+    let mut rows = read.query(params![day, day + DAY_SECONDS])?;
+    while let Some(row) = rows.next()? {
+        report.rollup_rows += 1;
+        let mut key: Key = [0; _];
+        for (place, number) in key.iter_mut().take(width).enumerate() {
+            *number = row.get(place)?;
+        }
+        let mut found: Values = [0; _];
+        for (place, number) in found.iter_mut().enumerate() {
+            *number = row.get(width + place)?;
+        }
+        let expected = expected.remove(&key).unwrap_or([0; _]);
+        differ(rollup, &key[..width], &expected, &found, report);
+    }
+    for (key, expected) in expected {
+        differ(rollup, &key[..width], &expected, &[0; _], report);
+    }
+    Ok(())
+}
+
+fn differ(rollup: &Rollup, key: &[i64], expected: &Values, found: &Values, report: &mut Report) {
+    let Some((window, key)) = key.split_first() else { return };
+    for ((measure, expected), found) in MEASURES.iter().zip(expected).zip(found) {
+        if expected != found {
+            report.tell(Fault::Rollup {
+                table: rollup.table,
+                window: rollup.unit.write(*window),
+                key: key.to_vec(),
+                measure: measure.name.clone(),
+                expected: *expected,
+                found: *found,
+            });
+        }
+    }
+}
+
+/// Months are too long to rebuild from events at once: each must be the sum of its days, which were checked.
+fn check_months(connection: &Connection, report: &mut Report) -> rusqlite::Result<()> {
+    let month = TimeUnit::Month.floor_sql("t");
+    for rollup in ROLLUPS.iter().filter(|rollup| rollup.unit == TimeUnit::Month) {
+        let same = |day: &&Rollup| day.unit == TimeUnit::Day && day.dimensions == rollup.dimensions;
+        let Some(days) = ROLLUPS.iter().find(same) else { continue };
+        let keys = key_columns(rollup);
+        let dimensions = keys[1..].join(", ");
+        let sums: Vec<String> = MEASURES.iter().map(|measure| format!("SUM({0}) AS {0}", measure.name)).collect();
+        let columns: Vec<String> = MEASURES
+            .iter()
+            .flat_map(|m| [format!("ifnull(d.{}, 0)", m.name), format!("ifnull(m.{}, 0)", m.name)])
+            .collect();
+        let joined: Vec<String> = keys.iter().map(|key| format!("d.{key} = m.{key}")).collect();
+        let either: Vec<String> = keys.iter().map(|key| format!("ifnull(m.{key}, d.{key})")).collect();
+        let differs: Vec<String> =
+            MEASURES.iter().map(|m| format!("ifnull(d.{0}, 0) <> ifnull(m.{0}, 0)", m.name)).collect();
+        let sql = format!(
+            "WITH d AS (SELECT {month} AS t, {dimensions}, {} FROM {} GROUP BY 1, {dimensions})
+             SELECT {}, {} FROM d FULL JOIN {} AS m ON {} WHERE {}",
+            sums.join(", "),
+            days.table,
+            either.join(", "),
+            columns.join(", "),
+            rollup.table,
+            joined.join(" AND "),
+            differs.join(" OR ")
+        );
+        let mut read = connection.prepare(&sql)?;
+        let mut rows = read.query([])?;
+        while let Some(row) = rows.next()? {
+            let key = (0..keys.len()).map(|place| row.get(place)).collect::<rusqlite::Result<Vec<i64>>>()?;
+            let (mut expected, mut found): (Values, Values) = ([0; _], [0; _]);
+            for place in 0..MEASURES.len() {
+                expected[place] = row.get(keys.len() + 2 * place)?;
+                found[place] = row.get(keys.len() + 2 * place + 1)?;
+            }
+            differ(rollup, &key, &expected, &found, report);
+        }
+        let counted = format!("SELECT count(*) FROM {}", rollup.table);
+        report.rollup_rows += connection.query_row(&counted, [], |row| row.get::<_, i64>(0))?.unsigned_abs();
+    }
+    Ok(())
+}
