@@ -9,7 +9,6 @@
 use super::memo::Memo;
 use super::tokenizer::Encoding;
 use std::collections::HashSet;
-use std::ops::AddAssign;
 use std::sync::OnceLock;
 use tiktoken_rs::CoreBPE;
 
@@ -22,10 +21,9 @@ pub struct Count {
 
 impl Count {
     pub const ZERO: Count = Count { tokens: 0, exact: true };
-}
 
-impl AddAssign for Count {
-    fn add_assign(&mut self, other: Count) {
+    /// A sum is exact when all of its parts are.
+    pub fn add(&mut self, other: Count) {
         self.tokens = self.tokens.saturating_add(other.tokens);
         self.exact &= other.exact;
     }
@@ -91,7 +89,8 @@ impl Counter {
             if !go_on() {
                 return Err(CalledOff);
             }
-            count += Count { exact: !piece.hard, ..self.piece(encoding, piece.text) };
+            let tokens = self.piece(encoding, piece.text);
+            count.add(Count { exact: tokens.exact && !piece.hard, ..tokens });
         }
         self.memo.keep(key, count);
         Ok(count)
@@ -171,8 +170,9 @@ impl<'a> Iterator for Pieces<'a> {
             return None;
         }
         if self.hard_until > 0 {
-            let at = self.rest.floor_char_boundary(self.hard_until.min(Counter::HARD_PIECE_BYTES));
-            return self.split(at.max(1), true);
+            let longest = self.hard_until.min(Counter::HARD_PIECE_BYTES);
+            let at = (longest..self.rest.len()).find(|&at| self.rest.is_char_boundary(at)).unwrap_or(self.rest.len());
+            return self.split(at, true);
         }
         if self.rest.len() <= 2 * Counter::PIECE_BYTES {
             return self.split(self.rest.len(), false);

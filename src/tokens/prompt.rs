@@ -178,7 +178,7 @@ impl<'a> PromptTally<'a> {
         }
         self.text_bytes += text.len() as u64;
         match self.counter.text(self.tokenizer.encoding, text, self.go_on) {
-            Ok(count) => self.text += count,
+            Ok(count) => self.text.add(count),
             Err(CalledOff) => self.called_off = true,
         }
     }
@@ -217,12 +217,12 @@ impl Counter {
             let kept = seen.text.len() as u64;
             let (tokens, bytes) = if kept == 0 { (1, 4) } else { (visible.tokens, kept) };
             let more = u128::from(seen.dropped_bytes) * u128::from(tokens) / u128::from(bytes);
-            visible += Count { tokens: u64::try_from(more).unwrap_or(u64::MAX), exact: false };
+            visible.add(Count { tokens: u64::try_from(more).unwrap_or(u64::MAX), exact: false });
         }
         let mut visible = tokenizer.scaled(visible, (seen.text.len() as u64).saturating_add(seen.dropped_bytes));
         if seen.tool_calls > 0 {
             let framing = u64::from(tokenizer.framing.framing().tool_call) * u64::from(seen.tool_calls);
-            visible += Count { tokens: framing, exact: false };
+            visible.add(Count { tokens: framing, exact: false });
         }
         Ok(OutputCount { visible, reasoning: tokenizer.scaled(reasoning, seen.reasoning.len() as u64) })
     }
