@@ -4,6 +4,7 @@
 
 pub mod anthropic;
 pub mod gemini;
+pub mod inline;
 pub mod json;
 pub mod openai;
 pub mod splice;
@@ -207,6 +208,9 @@ pub enum Flavor {
 pub struct Observation {
     /// As reported; cumulative reports replace, separate items (tool calls) add.
     pub usage: Option<TokenUsage>,
+    /// `usage` is of the whole response. Else its input is as reported, but its output so far only a placeholder
+    /// (Anthropic's `message_start` says 1 to 4) or a state between, and must not be booked.
+    pub usage_is_final: bool,
     pub response_model: Option<Arc<str>>,
     pub response_id: Option<Arc<str>>,
     /// As reported: `default`, `flex`, `priority`, `batch` …
