@@ -1,6 +1,6 @@
 //! `farebox serve`: read the settings, hand them to the composition root.
 
-use super::{EXIT_FENCED, fault};
+use super::{EXIT_FAULT, EXIT_FENCED, fault};
 use crate::app::{self, Failure};
 use crate::config::{self, Surroundings};
 use std::path::PathBuf;
@@ -19,9 +19,13 @@ pub struct Arguments {
 pub fn run(arguments: Arguments) -> ExitCode {
     let mut settings = match config::load(arguments.config, &Surroundings::of_this_process()) {
         Ok(settings) => settings,
-        Err(faults) => return fault(faults),
+        Err(faults) => {
+            eprintln!("{faults}");
+            return ExitCode::from(EXIT_FAULT);
+        }
     };
     settings.upgrade = arguments.upgrade;
+    settings.ledger.upgrade = arguments.upgrade;
     match app::serve(settings) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Fault(what)) => fault(what),

@@ -10,6 +10,7 @@ use super::section::{Notes, Placed};
 use super::tree::Origin;
 use super::values::Key;
 use crate::dialects::{Dialect, Flavor};
+use crate::ledger;
 use crate::proxy::settings::{
     BaseUrl, Circuit, ListenerTls, OnClientGone, ProviderKey, ProviderSettings, ProviderTls, Retries,
     Settings as ProxySettings, Timeouts,
@@ -27,6 +28,7 @@ const MIB: u64 = 1 << 20;
 const KEY_BYTES_MAX: usize = 16 * 1024;
 const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 4000);
 const ADMIN_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 4001);
+const DATA_DIR: &str = "farebox-data";
 const DEFAULT_PROVIDER: &str = "openai";
 
 const TIMEOUTS: Timeouts = Timeouts {
@@ -50,17 +52,17 @@ type Variables = BTreeMap<String, String>;
 pub fn settings(file: &File, every_preset: bool, variables: &Variables, notes: &Notes) -> Settings {
     let token = variables.get(environment::ADMIN_TOKEN).filter(|token| !token.is_empty());
     let settings = Settings {
-        data_dir: or(&file.data_dir, PathBuf::from("farebox-data")),
+        data_dir: or(&file.data_dir, PathBuf::from(DATA_DIR)),
         proxy: proxy(file, providers(file, every_preset, variables, notes), notes),
         admin_listen: or(&file.admin_listen, ADMIN_LISTEN),
         admin_token: token.map(|token| Secret::new(token.clone())),
+        ledger: ledger(file, notes),
         catalog_overlays: overlays(file, notes),
         log: LogSettings { format: or(&file.log_format, LogFormat::Auto), level: log_level(file, notes) },
         threads: file.threads.as_ref().map_or_else(threads, |threads| threads.value as usize),
         upgrade: false,
     };
     check_addresses(file, &settings, variables, notes);
-    check_ledger(&file.ledger, notes);
     settings
 }
 
@@ -136,7 +138,7 @@ fn providers(file: &File, every_preset: bool, variables: &Variables, notes: &Not
     let mut names = BTreeSet::new();
     for one in written {
         let Some(name) = &one.name else {
-            if !notes.faults.borrow().iter().any(|fault| fault.origin > one.origin) {
+            if !one.has_name {
                 notes.fault(&one.origin, "this provider has no `name`".to_owned(), "write `- name: openai`");
             }
             continue;
@@ -236,10 +238,8 @@ impl Building<'_> {
         if let Some(url) = preset.and_then(|preset| preset.base_url) {
             return super::values::base_url(url).ok();
         }
-        // Written but unreadable is a fault already.
-        let told =
-            self.notes.faults.borrow().iter().any(|fault| fault.what.contains(&format!("providers.{name}.base_url")));
-        if !told {
+        // What is written but unreadable is a fault already.
+        if !written.has_base_url && (written.preset.is_none() || preset.is_some()) {
             let what = format!("the provider `{name}` has no `base_url`");
             let remedy = "write `base_url: https://…/v1`, or `preset:` and a known provider";
             self.notes.fault(&written.origin, what, remedy);
@@ -390,15 +390,34 @@ fn check_addresses(file: &File, settings: &Settings, variables: &Variables, note
     }
 }
 
-fn check_ledger(ledger: &file::Ledger, notes: &Notes) {
-    let window = or(&ledger.power_loss_window, Duration::from_millis(100));
-    let interval = or(&ledger.sync_interval, Duration::from_millis(10));
-    if window < interval {
-        let written =
-            if ledger.power_loss_window.is_some() { &ledger.power_loss_window } else { &ledger.sync_interval };
+fn ledger(file: &File, notes: &Notes) -> ledger::Settings {
+    let usual = ledger::Settings::new(or(&file.data_dir, PathBuf::from(DATA_DIR)));
+    let written = &file.ledger;
+    let settings = ledger::Settings {
+        power_loss_window: or(&written.power_loss_window, usual.power_loss_window),
+        sync_interval: or(&written.sync_interval, usual.sync_interval),
+        segment_bytes: or(&written.segment_bytes, usual.segment_bytes),
+        backlog_bytes_max: or(&written.backlog_bytes_max, usual.backlog_bytes_max),
+        backlog_events_max: or(&written.backlog_events_max, usual.backlog_events_max),
+        fold_interval: or(&written.fold_interval, usual.fold_interval),
+        admission_wait_max: or(&written.admission_wait_max, usual.admission_wait_max),
+        on_failure: or(&written.on_failure, usual.on_failure),
+        progress_interval: or(&file.progress_interval, usual.progress_interval),
+        ..usual
+    };
+    if settings.power_loss_window < settings.sync_interval {
+        let window = &written.power_loss_window;
+        let written = if window.is_some() { window } else { &written.sync_interval };
         let what = "`ledger.power_loss_window` is shorter than `ledger.sync_interval`: no call could be admitted";
         notes.fault(&origin(written), what.to_owned(), "let the window hold several syncs: `100ms` and `10ms`");
     }
+    if settings.backlog_bytes_max < 2 * settings.segment_bytes {
+        let bytes = &written.backlog_bytes_max;
+        let written = if bytes.is_some() { bytes } else { &written.segment_bytes };
+        let what = "`ledger.backlog_bytes_max` holds fewer than two segments (`ledger.segment_bytes`)".to_owned();
+        notes.fault(&origin(written), what, "let it hold several segments: `1GiB` and `64MiB`");
+    }
+    settings
 }
 
 fn origin<T>(written: &Option<Placed<T>>) -> Origin {

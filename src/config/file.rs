@@ -5,6 +5,7 @@ use super::section::{Notes, Placed, Section};
 use super::tree::{Node, Origin, Shape};
 use super::values::{self, Key};
 use crate::dialects::{Dialect, Flavor};
+use crate::ledger::OnFailure;
 use crate::proxy::settings::{BaseUrl, Fallback, Network, OnClientGone};
 use crate::secret::Secret;
 use crate::telemetry::LogFormat;
@@ -50,6 +51,9 @@ pub struct Provider {
     /// The whole section's place, for what is missing in it.
     pub origin: Origin,
     pub name: Written<String>,
+    /// Something is written there, if not a name.
+    pub has_name: bool,
+    pub has_base_url: bool,
     pub preset: Written<String>,
     pub dialect: Written<Dialect>,
     pub flavor: Written<Flavor>,
@@ -111,17 +115,11 @@ pub struct Ledger {
     pub power_loss_window: Written<Duration>,
     pub sync_interval: Written<Duration>,
     pub segment_bytes: Written<u64>,
+    pub backlog_bytes_max: Written<u64>,
     pub backlog_events_max: Written<u64>,
+    pub fold_interval: Written<Duration>,
+    pub admission_wait_max: Written<Duration>,
     pub on_failure: Written<OnFailure>,
-}
-
-/// What happens to calls while the ledger cannot be written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnFailure {
-    /// They are refused.
-    Refuse,
-    /// They pass unbooked; each is logged and counted.
-    Pass,
 }
 
 /// Reads the tree; faults and keys go into the notes.
@@ -223,6 +221,8 @@ fn read_provider(mut provider: Section<'_>) -> Provider {
     tls.close();
     let written = Provider {
         origin: provider.origin(),
+        has_name: provider.has("name"),
+        has_base_url: provider.has("base_url"),
         name: provider.value("name", values::provider_name),
         preset: provider.value("preset", values::text),
         dialect: provider.value("dialect", values::one_of(&DIALECTS)),
@@ -334,6 +334,9 @@ fn ledger(mut section: Section<'_>) -> Ledger {
         power_loss_window: section.value("power_loss_window", values::duration),
         sync_interval: section.value("sync_interval", values::duration),
         segment_bytes: section.value("segment_bytes", values::size(MIB, 4 * GIB)),
+        backlog_bytes_max: section.value("backlog_bytes_max", values::size(2 * MIB, 1024 * GIB)),
+        fold_interval: section.value("fold_interval", values::duration),
+        admission_wait_max: section.value("admission_wait_max", values::duration_or_zero),
         backlog_events_max: section.value("backlog_events_max", values::number(1_000, 100_000_000)),
         on_failure: section
             .value("on_failure", values::one_of(&[("refuse", OnFailure::Refuse), ("pass", OnFailure::Pass)])),

@@ -15,6 +15,7 @@ mod values;
 
 pub use diagnose::{Fault, Faults};
 
+use crate::ledger;
 use crate::proxy;
 use crate::secret::Secret;
 use crate::telemetry::LogSettings;
@@ -35,6 +36,7 @@ pub struct Settings {
     pub admin_listen: SocketAddr,
     /// Opens the admin port's read side on addresses that are not loopback.
     pub admin_token: Option<Secret<String>>,
+    pub ledger: ledger::Settings,
     pub catalog_overlays: Vec<PathBuf>,
     pub log: LogSettings,
     /// Of the request threads.

@@ -136,6 +136,11 @@ impl<'a> Section<'a> {
         self.notes
     }
 
+    /// Whether anything is written there, readable or not.
+    pub fn has(&self, key: &str) -> bool {
+        self.node.is_some_and(|node| node.entry(key).is_some())
+    }
+
     /// The place of the section itself.
     pub fn origin(&self) -> Origin {
         self.node.map_or(Origin::Whole, |node| node.origin.clone())
