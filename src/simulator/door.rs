@@ -143,7 +143,6 @@ fn reply(shop: &Shop, head: &Parts, body: &Bytes, wishes: &Wishes, visit: &Visit
         method: head.method.as_str(),
         path,
         query: head.uri.query().unwrap_or_default(),
-        headers: &head.headers,
         body,
         json: serde_json::from_slice(body).unwrap_or_default(),
         wishes,

@@ -7,7 +7,6 @@ use super::sending::Chunk;
 use super::shelf::Shelf;
 use super::wishes::Wishes;
 use bytes::Bytes;
-use http::HeaderMap;
 use serde_json::Value;
 
 /// One request, read whole.
@@ -16,7 +15,6 @@ pub struct Call<'a> {
     /// Without a dialect's prefix: `/v1/chat/completions`.
     pub path: &'a str,
     pub query: &'a str,
-    pub headers: &'a HeaderMap,
     pub body: &'a Bytes,
     /// `Null` where the body is no JSON.
     pub json: Value,

@@ -2,7 +2,7 @@
 
 pub mod asking;
 
-pub use asking::{Answered, Asking, Streaming, asking};
+pub use asking::{Answered, Asking, asking};
 
 use farebox::simulator::{Running, SimulatorSettings, start};
 

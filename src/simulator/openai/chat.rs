@@ -302,7 +302,7 @@ fn tokens_of_chat(body: &Value, messages: &[Value]) -> u64 {
     all + 3 + json("tools") + json("response_format")
 }
 
-fn tokens_of_part(part: &Value) -> u64 {
+pub fn tokens_of_part(part: &Value) -> u64 {
     match part.get("type").and_then(Value::as_str) {
         Some("text" | "input_text" | "output_text") => part.get("text").and_then(Value::as_str).map_or(0, count),
         Some("image_url" | "input_image") => 85,

@@ -1,18 +1,41 @@
 //! The OpenAI dialect, as OpenAI and Azure speak it.
 
 mod chat;
+mod media;
+mod responses;
+mod shelves;
+mod vectors;
 
-use super::json::{null, object, text, text_or_null};
+use super::json::{array, null, object, text, text_or_null};
 use super::reply::{Call, Reply};
 use super::words::count;
 use serde_json::Value;
 
+pub use vectors::vector;
+
 pub fn reply(call: &Call<'_>) -> Reply {
     let (path, deployment) = of_azure(call.path);
+    let below = |root: &str| path.strip_prefix(root).map(|rest| rest.trim_start_matches('/'));
     match (call.method, path) {
         ("POST", "/v1/chat/completions") => chat::chat(call, deployment),
         ("POST", "/v1/completions") => chat::completion(call, deployment),
-        (method, path) => error(404, &format!("Invalid URL ({method} {path})"), None),
+        ("POST", "/v1/responses") => responses::create(call),
+        ("POST", "/v1/responses/input_tokens") => responses::input_tokens(call),
+        ("POST", "/v1/embeddings") => vectors::embeddings(call, deployment),
+        ("POST", "/v1/images/generations" | "/v1/images/edits") => media::images(call, deployment),
+        ("POST", "/v1/audio/speech") => media::speech(call, deployment),
+        ("POST", "/v1/audio/transcriptions" | "/v1/audio/translations") => media::transcription(call, deployment),
+        ("POST", "/v1/moderations") => shelves::moderation(call),
+        ("GET", path) if path.starts_with("/v1/models") => shelves::models(path),
+        // Not a provider's: whatever is sent comes back.
+        (_, "/v1/echo") => Reply::bytes("other", "application/octet-stream", call.body.clone()),
+        (method, _) => {
+            let stored = below("/v1/responses/").map(|rest| responses::stored(call, rest));
+            let files = || below("/v1/files").map(|rest| shelves::files(call, rest));
+            let batches = || below("/v1/batches").map(|rest| shelves::batches(call, rest));
+            let unknown = || error(404, &format!("Invalid URL ({method} {path})"), None);
+            stored.or_else(files).or_else(batches).unwrap_or_else(unknown)
+        }
     }
 }
 
@@ -52,4 +75,10 @@ fn tokens_of_input(input: &Value) -> u64 {
         Value::Array(all) => all.iter().map(tokens_of_input).sum(),
         _ => 0,
     }
+}
+
+/// `{"object":"list", …}`
+fn list(items: impl Iterator<Item = String>) -> String {
+    let members = [("object", text("list")), ("data", array(items)), ("has_more", "false".into())];
+    object(members)
 }
