@@ -215,6 +215,9 @@ pub struct Observation {
     pub response_id: Option<Arc<str>>,
     /// As reported: `default`, `flex`, `priority`, `batch` …
     pub service_tier: Option<Arc<str>>,
+    /// As reported: where it was processed and how fast, if that is billed (Anthropic `inference_geo`, `speed`).
+    pub region: Option<Arc<str>>,
+    pub speed: Option<Arc<str>>,
     /// What the provider itself says the call cost (OpenRouter `usage.cost`, xAI `cost_in_usd_ticks`).
     pub provider_cost: Option<Usd>,
     /// Visible text, reasoning text and tool arguments that flowed out, for counting when usage is not reported.

@@ -39,9 +39,8 @@ pub fn input_bound(facts: &RequestFacts, rule: &BoundRule) -> TokenUsage {
     let audio = audio_rule(rule).tokens_max(input.audio_bytes).min(if input.audio_parts > 0 { window } else { 0 });
     let more = u64::from(input.images_more).saturating_mul(image_tokens_max(rule.image));
     let images = input.images.iter().map(|part| rule.image.tokens(part)).fold(more, u64::saturating_add);
-    let mut usage = TokenUsage::ZERO.with(Kind::InputAudio, audio).with(Kind::InputImage, images);
-    usage[facts.cache_write.unwrap_or(Kind::Input)] = text.saturating_add(files);
-    usage
+    let text = text.saturating_add(files);
+    TokenUsage::ZERO.with(Kind::Input, text).with(Kind::InputAudio, audio).with(Kind::InputImage, images)
 }
 
 /// The best prediction of a request's input without counting: four bytes a token of o200k in English, code and JSON.

@@ -23,8 +23,11 @@ pub struct RequestFacts {
     pub server_state: bool,
     /// Tools that the provider runs (web search, code …) and that add input of their own.
     pub server_tools: bool,
-    /// The dearest cache write that the request asks for (Anthropic `cache_control`): its input may be billed as that.
+    /// The dearest cache write that the request asks for (Anthropic `cache_control`); for the pricing terms.
     pub cache_write: Option<Kind>,
+    /// Anthropic: `inference_geo` and `speed` as asked; the response's are the ones that are billed.
+    pub region: Option<Arc<str>>,
+    pub speed: Option<Arc<str>>,
     /// OpenAI: `background: true`.
     pub background: bool,
     /// `service_tier` as asked; the response's is the one that is billed.

@@ -133,14 +133,6 @@ fn the_bound_grows_by_what_the_body_does_not_show() {
 }
 
 #[test]
-fn a_request_that_writes_a_cache_is_bounded_at_that_kind() {
-    let mut facts = RequestFacts { cache_write: Some(Kind::CacheWrite1h), ..RequestFacts::default() };
-    facts.input.text_bytes = 1_000;
-    let bound = input_bound(&facts, &BoundRule::default());
-    assert_eq!((bound[Kind::Input], bound[Kind::CacheWrite1h]), (0, 1_005));
-}
-
-#[test]
 fn media_are_bounded_and_predicted_in_their_own_kinds() {
     let mut facts = RequestFacts::default();
     facts.input.images = vec![ImagePart { detail: ImageDetail::Low, size: None }; 2];
