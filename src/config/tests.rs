@@ -228,3 +228,97 @@ fn a_file_that_is_not_there_is_named() {
     let shown = load(None, &around(&[("FAREBOX_CONFIG", "nor/here.yaml")])).unwrap_err().to_string();
     assert!(shown.starts_with("nor/here.yaml: "), "{shown}");
 }
+
+/// The annotated file with every setting switched on: a `#` right before a word is taken away.
+fn switched_on(text: &str) -> String {
+    let line = |line: &str| {
+        let setting = line.strip_prefix('#').filter(|rest| {
+            let words = rest.trim_start();
+            let depth = rest.len() - words.len();
+            depth.is_multiple_of(2)
+                && words.starts_with(|c: char| c.is_ascii_lowercase() || c == '-')
+                && rest.contains(':')
+        });
+        setting.unwrap_or(line).to_owned() + "\n"
+    };
+    text.lines().map(line).collect()
+}
+
+#[test]
+fn the_annotated_file_shows_every_setting_with_its_default() {
+    let text = include_str!("../../config/farebox.yaml");
+    let (plain, on) = (settings(text, &[]), switched_on(text));
+    let tree = tree::read(&on).unwrap_or_else(|fault| panic!("{fault:?}"));
+    for key in file::keys() {
+        let mut node = Some(&tree);
+        for part in key.split('.') {
+            node = node
+                .and_then(|node| match &node.shape {
+                    tree::Shape::List(items) => items.first()?.entry(part),
+                    _ => node.entry(part),
+                })
+                .map(|entry| &entry.value);
+        }
+        assert!(node.is_some(), "`{key}` is not in config/farebox.yaml");
+    }
+    // The certificates that it names are not there; the rest is what Farebox does without a file.
+    let files = ["tls", "client", "ca_file", "certificate", "key"];
+    let without: String = on
+        .lines()
+        .filter(|line| !files.contains(&line.split(':').next().unwrap_or_default().trim()) || line.contains("caller"))
+        .map(|line| line.to_owned() + "\n")
+        .collect();
+    let mut spelled = settings(&without, &[]);
+    assert_eq!(
+        format!("{:?}", provider(&spelled, "openai").timeouts),
+        format!("{:?}", provider(&plain, "openai").timeouts)
+    );
+    assert_eq!(provider(&spelled, "openai").concurrency_max, Some(1000));
+    let mut expected = plain.clone();
+    let mut openai = provider(&plain, "openai").clone();
+    openai.concurrency_max = Some(1000);
+    expected.proxy.providers = vec![openai];
+    (spelled.threads, expected.threads) = (0, 0);
+    assert_eq!(format!("{spelled:#?}"), format!("{expected:#?}"));
+}
+
+#[test]
+fn both_readers_of_yaml_read_every_file_alike() {
+    let texts = [
+        include_str!("../../config/farebox.yaml").to_owned(),
+        switched_on(include_str!("../../config/farebox.yaml")),
+        "a: 'it''s'\nb: \"x\\ty\"\nc: >\n  folded\n  text\nd: |\n  kept\n  text\ne: [1, 2.50, ~, yes, 0x1f]\nf: {g: h}"
+            .to_owned(),
+        "base: &base {idle: 5s}\nother: *base\nlist:\n- a: 1\n  b: 2\n- - nested\n".to_owned(),
+    ];
+    for text in texts {
+        let ours = tree::read(&text).unwrap_or_else(|fault| panic!("{fault:?}"));
+        let theirs: serde_yaml::Value = serde_yaml::from_str(&text).unwrap();
+        assert_same(&ours, &theirs, "the file");
+    }
+}
+
+fn assert_same(ours: &Node, theirs: &serde_yaml::Value, path: &str) {
+    use serde_yaml::Value;
+    match (&ours.shape, theirs) {
+        (tree::Shape::Nothing, Value::Null) => {}
+        (tree::Shape::Section(entries), Value::Null) => assert!(entries.is_empty(), "{path}"),
+        (tree::Shape::Scalar(text), Value::String(other)) => assert_eq!(text, other, "{path}"),
+        // Ours keeps the spelling; read as a value it is theirs.
+        (tree::Shape::Scalar(text), other) => {
+            assert_eq!(&serde_yaml::from_str::<Value>(text).unwrap(), other, "{path}");
+        }
+        (tree::Shape::List(items), Value::Sequence(others)) => {
+            assert_eq!(items.len(), others.len(), "{path}");
+            items.iter().zip(others).for_each(|(item, other)| assert_same(item, other, &format!("{path}[]")));
+        }
+        (tree::Shape::Section(entries), Value::Mapping(others)) => {
+            assert_eq!(entries.len(), others.len(), "{path}");
+            for entry in entries {
+                let other = others.get(entry.key.as_str()).unwrap_or_else(|| panic!("{path}.{}", entry.key));
+                assert_same(&entry.value, other, &format!("{path}.{}", entry.key));
+            }
+        }
+        (ours, theirs) => panic!("{path}: {ours:?} is not {theirs:?}"),
+    }
+}
