@@ -192,6 +192,12 @@ impl Journal {
         self.spares.iter().fold(self.active.free(), |sum, spare| sum.saturating_add(spare.size))
     }
 
+    /// Puts a broken device in the place of the active segment.
+    #[cfg(test)]
+    pub fn replace_file(&mut self, file: File) {
+        self.active.file = Arc::new(file);
+    }
+
     /// What was left of the old segment is given up, so it does not count as room.
     fn rotate(&mut self, length: u64, keep_free: u64) -> Result<(), NotAppended> {
         let behind = self.room() - self.active.free();

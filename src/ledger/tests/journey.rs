@@ -1,0 +1,140 @@
+//! Good days: what is admitted is settled, folded, and ends in order.
+
+use super::*;
+use crate::budget::book::{BudgetId, Claim, Unit};
+use crate::ledger::admission::NotAdmitted;
+
+#[test]
+fn a_settled_call_is_in_the_store_after_the_ledger_is_closed_and_its_journal_is_gone() {
+    let dir = data_dir();
+    let ledger = open(dir.path());
+    let reservation = now_or_soon(ledger.admission().reserve(opening(1), Vec::new())).unwrap();
+    let event = reservation.settle(closing());
+    assert_eq!(event.cost(), Usd::from_pico(325_000_000));
+    let closed = ledger.close();
+    assert_eq!((closed.folded, closed.abandoned), (true, 0));
+    let rows = rows(dir.path());
+    assert_eq!(rows.iter().map(|row| (row.id, row.cost)).collect::<Vec<_>>(), [(
+        id(1),
+        Some(Usd::from_pico(325_000_000))
+    )]);
+    assert!(place::journals(dir.path()).unwrap().is_empty());
+}
+
+#[test]
+fn a_reservation_that_is_dropped_is_booked_at_its_estimate_and_the_rest_is_withheld() {
+    let dir = data_dir();
+    let mut bench = Bench::start(dir.path());
+    let reservation = bench.reserve(1);
+    reservation.progress(30);
+    drop(reservation);
+    bench.sync();
+    bench.fold();
+    let row = &rows(dir.path())[0];
+    assert_eq!(outcome(row), "proxy_internal");
+    assert_eq!(row.cost, Some(Usd::from_pico(125_000_000 + 300_000_000)));
+    assert_eq!(row.withheld, Usd::from_pico(900_000_000 - 425_000_000));
+    assert_eq!((row.usage.input_tokens(), row.usage.output_tokens()), (100, 30));
+    assert_eq!(bench.admission.lock().counts.abandoned, 1);
+}
+
+#[test]
+fn only_what_is_synced_is_folded() {
+    let dir = data_dir();
+    let mut bench = Bench::start(dir.path());
+    bench.call(1);
+    bench.fold();
+    assert_eq!(rows(dir.path()).len(), 0);
+    bench.sync();
+    bench.fold();
+    assert_eq!(rows(dir.path()).len(), 1);
+}
+
+#[test]
+fn events_that_do_not_fit_into_memory_are_read_back_from_the_journal() {
+    let dir = data_dir();
+    let mut bench = Bench::with(Settings { queue_events_max: 3, ..settings(dir.path()) });
+    for round in 0..3 {
+        for call in 0..200 {
+            bench.spare();
+            bench.call(round * 200 + call);
+        }
+        bench.sync();
+        bench.fold();
+        assert_eq!(rows(dir.path()).len() as u64, (round + 1) * 200);
+        assert!(bench.admission.lock().queue.is_empty());
+    }
+}
+
+#[test]
+fn segments_are_deleted_behind_the_folder_and_a_straggler_is_carried_forward() {
+    let dir = data_dir();
+    let mut bench = Bench::start(dir.path());
+    let straggler = bench.reserve(1);
+    straggler.progress(1_000);
+    for call in 2..2_000 {
+        bench.spare();
+        bench.call(call);
+        if call % 50 == 0 {
+            bench.sync();
+            bench.fold();
+        }
+    }
+    bench.sync();
+    bench.fold();
+    assert!(bench.admission.lock().journal.written().segment > 10, "it rotated");
+    assert!(bench.segments().len() <= 4, "{:?}", bench.segments());
+    bench.die(vec![straggler]);
+    let found = recover(dir.path());
+    assert_eq!(found[0].died, 1);
+    let rows = rows(dir.path());
+    assert_eq!(rows.len(), 1_999);
+    assert_eq!((outcome(&rows[0]), rows[0].usage.output_tokens()), ("proxy_died", 1_000));
+}
+
+#[test]
+fn a_call_over_budget_is_refused_with_the_budget_named_and_nothing_is_journalled() {
+    let dir = data_dir();
+    let bench = Bench::start(dir.path());
+    let claim = |amount| vec![Claim { budget: BudgetId(7), amount }];
+    bench.admission.lock().book.set_limit(BudgetId(7), Unit::PicoUsd, 1_000_000_000);
+    let first = now_or_soon(bench.admission.reserve(opening(1), claim(900_000_000))).unwrap();
+    let written = bench.admission.lock().journal.written();
+    let refused = now_or_soon(bench.admission.reserve(opening(2), claim(900_000_000))).err();
+    assert!(matches!(refused, Some(NotAdmitted::OverBudget { blocked }) if blocked[0].budget == BudgetId(7)));
+    assert_eq!(bench.admission.lock().journal.written(), written);
+    first.settle(closing());
+    assert!(now_or_soon(bench.admission.reserve(opening(3), claim(600_000_000))).is_ok(), "the rest of the hold is free");
+}
+
+#[test]
+fn what_is_still_open_at_the_end_is_booked_by_close_and_a_late_settlement_changes_nothing() {
+    let dir = data_dir();
+    let ledger = open(dir.path());
+    let late = now_or_soon(ledger.admission().reserve(opening(1), Vec::new())).unwrap();
+    let closed = ledger.close();
+    assert_eq!((closed.folded, closed.abandoned), (true, 1));
+    late.settle(closing());
+    let rows = rows(dir.path());
+    assert_eq!((rows.len(), outcome(&rows[0])), (1, "proxy_internal"));
+}
+
+#[test]
+fn nothing_is_admitted_while_the_ledger_stops() {
+    let dir = data_dir();
+    let ledger = open(dir.path());
+    let admission = ledger.admission();
+    ledger.close();
+    assert!(now_or_soon(admission.reserve(opening(1), Vec::new())).is_err());
+}
+
+#[test]
+fn ids_go_on_where_the_store_ends_whatever_the_clock_says() {
+    let dir = data_dir();
+    let ledger = open(dir.path());
+    let far = opening(1_000_000);
+    now_or_soon(ledger.admission().reserve(far.clone(), Vec::new())).unwrap().settle(closing());
+    ledger.close();
+    let ledger = open(dir.path());
+    assert!(ledger.next_event_id(START) > far.id);
+}
