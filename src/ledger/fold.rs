@@ -10,11 +10,10 @@ use super::queue::{Batch, Waiting};
 use super::record::{Draft, Kind, Progressed, Reserved, Settled};
 use super::recovery;
 use super::segment::{self, Scanner, Step};
-use super::standin::{Store, StoreError};
 use crate::clock::Timestamp;
 use crate::event::Event;
 use crate::ids::EventId;
-use crate::store::JournalPosition;
+use crate::store::{JournalPosition, Store, StoreError};
 use parking_lot::MutexGuard;
 use std::borrow::Cow;
 use std::io;
@@ -102,7 +101,7 @@ impl Folder {
     }
 
     /// One round of work; `true` when there may be more at once.
-    fn step(&mut self) -> Result<bool, FoldError> {
+    pub fn step(&mut self) -> Result<bool, FoldError> {
         self.become_writer()?;
         if self.writer.is_none() {
             return Ok(false);

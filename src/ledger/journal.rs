@@ -198,6 +198,13 @@ impl Journal {
         self.active.file = Arc::new(file);
     }
 
+    /// Writes what a later version might.
+    #[cfg(test)]
+    pub fn append_foreign(&mut self) -> io::Result<()> {
+        let bytes = Draft::foreign().seal(self.active.salt, self.sequence).to_vec();
+        self.active.file.write_all_at(&bytes, self.active.at)
+    }
+
     /// What was left of the old segment is given up, so it does not count as room.
     fn rotate(&mut self, length: u64, keep_free: u64) -> Result<(), NotAppended> {
         let behind = self.room() - self.active.free();

@@ -17,19 +17,18 @@ mod queue;
 mod record;
 pub mod recovery;
 mod segment;
-mod standin;
 mod upkeep;
 
 use crate::clock::{Clock, Timestamp};
 use crate::event::Outcome;
 use crate::ids::{EventId, ExchangeId, IdSource};
+use crate::store::{Store, StoreError};
 use admission::{Admission, Away, Counts};
 use fold::{Folder, Writer};
 use journal::Journal;
 use parking_lot::Mutex;
 use record::{Clean, Draft, Kind};
 use recovery::{Recovered, RecoveryError};
-use standin::{Store, StoreError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -355,3 +354,6 @@ fn io_at(path: &Path) -> impl Fn(io::Error) -> OpenError {
     let path = path.to_owned();
     move |error| OpenError::Io { path: path.clone(), error }
 }
+
+#[cfg(test)]
+mod tests;

@@ -59,6 +59,7 @@ pub(super) struct Clean {
 
 /// A record before it has its place: header still empty, payload behind it. Made outside the lock.
 pub(super) struct Draft {
+    format: u8,
     kind: Kind,
     bytes: Vec<u8>,
 }
@@ -81,7 +82,12 @@ impl Draft {
         if payload > PAYLOAD_BYTES_MAX {
             return Err(Unwritable::TooLong(payload));
         }
-        Ok(Draft { kind, bytes })
+        Ok(Draft { format: FORMAT, kind, bytes })
+    }
+
+    #[cfg(test)]
+    pub fn foreign() -> Draft {
+        Draft { format: FORMAT + 1, kind: Kind::Settle, bytes: vec![1; HEADER_BYTES + 40] }
     }
 
     /// Bytes on disk, header included.
@@ -93,7 +99,7 @@ impl Draft {
     pub fn seal(&mut self, salt: u32, sequence: u64) -> &[u8] {
         let length = (self.bytes.len() - HEADER_BYTES) as u32;
         self.bytes[0..4].copy_from_slice(&length.to_le_bytes());
-        self.bytes[8] = (FORMAT << 4) | self.kind as u8;
+        self.bytes[8] = (self.format << 4) | self.kind as u8;
         self.bytes[9..17].copy_from_slice(&sequence.to_le_bytes());
         let crc = checksum(salt, &self.bytes[8..]);
         self.bytes[4..8].copy_from_slice(&crc.to_le_bytes());

@@ -9,11 +9,10 @@ use super::orphan;
 use super::place;
 use super::record::{Clean, Kind, Progressed, Reserved, Settled};
 use super::segment::{self, Raw, Scanner, Step};
-use super::standin::{Store, StoreError};
 use crate::clock::Timestamp;
 use crate::event::{Event, EventKind, Opening, Outcome};
 use crate::ids::EventId;
-use crate::store::JournalPosition;
+use crate::store::{JournalPosition, Store, StoreError};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -72,7 +71,7 @@ pub(super) fn recover_all(
 }
 
 /// Brings one journal into the store. Does not remove it.
-fn recover(dir: &Path, epoch: u64, store: &mut Store) -> Result<Recovered, RecoveryError> {
+pub(super) fn recover(dir: &Path, epoch: u64, store: &mut Store) -> Result<Recovered, RecoveryError> {
     let folded = store.position(epoch)?;
     let mut replay = Replay::new(epoch, folded);
     for (number, path) in newest_run(segment::list(dir).map_err(at(dir))?) {

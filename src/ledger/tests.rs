@@ -23,7 +23,6 @@ use std::sync::Arc;
 use tempfile::TempDir;
 
 const START: Timestamp = Timestamp(1_795_302_453_000_000);
-const CEILING: Usd = Usd::from_pico(900_000_000);
 
 /// A clock that stands still.
 struct Still;
@@ -56,7 +55,7 @@ fn opening(sequence: u64) -> Opening {
         client_request_id: None,
         decision: Arc::from("admit"),
         rule: None,
-        ceiling: Some(CEILING),
+        ceiling: Some(Usd::from_pico(900_000_000)),
         estimate: Some(Usd::from_pico(300_000_000)),
         estimated_usage: TokenUsage::ZERO.with(Kind::Input, 100),
         estimated_input_cost: Some(Usd::from_pico(125_000_000)),

@@ -135,8 +135,7 @@ fn a_waiting_call_is_admitted_as_soon_as_there_is_room() {
     let dir = data_dir();
     let window = std::time::Duration::ZERO;
     let wait = std::time::Duration::from_secs(60);
-    let bench =
-        Bench::with(Settings { power_loss_window: window, admission_wait_max: wait, ..settings(dir.path()) });
+    let bench = Bench::with(Settings { power_loss_window: window, admission_wait_max: wait, ..settings(dir.path()) });
     bench.call(1);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {

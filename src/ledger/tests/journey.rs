@@ -14,10 +14,10 @@ fn a_settled_call_is_in_the_store_after_the_ledger_is_closed_and_its_journal_is_
     let closed = ledger.close();
     assert_eq!((closed.folded, closed.abandoned), (true, 0));
     let rows = rows(dir.path());
-    assert_eq!(rows.iter().map(|row| (row.id, row.cost)).collect::<Vec<_>>(), [(
-        id(1),
-        Some(Usd::from_pico(325_000_000))
-    )]);
+    assert_eq!(
+        rows.iter().map(|row| (row.id, row.cost)).collect::<Vec<_>>(),
+        [(id(1), Some(Usd::from_pico(325_000_000)))]
+    );
     assert!(place::journals(dir.path()).unwrap().is_empty());
 }
 
@@ -104,7 +104,10 @@ fn a_call_over_budget_is_refused_with_the_budget_named_and_nothing_is_journalled
     assert!(matches!(refused, Some(NotAdmitted::OverBudget { blocked }) if blocked[0].budget == BudgetId(7)));
     assert_eq!(bench.admission.lock().journal.written(), written);
     first.settle(closing());
-    assert!(now_or_soon(bench.admission.reserve(opening(3), claim(600_000_000))).is_ok(), "the rest of the hold is free");
+    assert!(
+        now_or_soon(bench.admission.reserve(opening(3), claim(600_000_000))).is_ok(),
+        "the rest of the hold is free"
+    );
 }
 
 #[test]

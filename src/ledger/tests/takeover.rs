@@ -35,8 +35,9 @@ fn what_an_upgrade_leaves_when_it_stops_first_is_folded_by_the_next_start() {
     assert!(!new.close().folded);
     old.close();
     let next = open(dir.path());
-    assert_eq!(next.recovered().iter().map(|found| (found.settled, found.died, found.clean)).collect::<Vec<_>>(), [(
-        1, 0, true
-    )]);
+    assert_eq!(
+        next.recovered().iter().map(|found| (found.settled, found.died, found.clean)).collect::<Vec<_>>(),
+        [(1, 0, true)]
+    );
     assert_eq!(rows(dir.path()).len(), 1);
 }
