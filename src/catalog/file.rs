@@ -190,3 +190,7 @@ fn told(mut faults: Vec<Fault>, files: &[(&str, &str)]) -> Vec<Fault> {
     }
     faults
 }
+
+#[cfg(test)]
+#[path = "file_tests.rs"]
+mod tests;

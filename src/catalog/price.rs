@@ -158,7 +158,7 @@ fn applied<'a>(
     }
     let window = plan.window(now);
     if let Some(window) = window.and_then(|place| plan.windows.get(place)) {
-        words.push(format!("window {} UTC", window.words()).into());
+        words.push(format!("window {}", window.words()).into());
     }
     let card = plan.card(tier, window)?;
     match card.tier(input_tokens) {

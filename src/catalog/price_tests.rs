@@ -19,6 +19,9 @@ models:
     peak:
       per_mtok: {input: "0.66", output: "1.98", cache_read: "0.022"}
       windows: [{utc: "01:00-04:00", multiply: "2"}, {utc: "22:30-00:15", per_mtok: {input: "9"}}]
+    weekdays:
+      per_mtok: {input: "1"}
+      windows: [{utc: "01:00-04:00", days: [mon, tue, wed, thu, fri], multiply: "2"}]
     dated:
       per_mtok: {input: "2", output: "10", cache_read: "0.1"}
       changes:
@@ -170,6 +173,23 @@ fn peak_hours_are_utc_and_half_open() {
 }
 
 #[test]
+fn a_window_can_keep_to_days_of_the_week() {
+    let usage = uses([(Kind::Input, 1_000_000)]);
+    // 2026-11-20 is a Friday, 2026-11-23 a Monday.
+    for (moment, expected, ceiling) in [
+        ("2026-11-20T02:00:00Z", "2.00", "2.00"),
+        ("2026-11-21T02:00:00Z", "1.00", "1.00"),
+        ("2026-11-22T02:00:00Z", "1.00", "1.00"),
+        ("2026-11-23T00:30:00Z", "1.00", "2.00"),
+        ("2026-11-23T02:00:00Z", "2.00", "2.00"),
+    ] {
+        assert_eq!(dollars("weekdays", usage, &Terms::default(), at(moment)), expected, "{moment}");
+        let bound = model("weekdays").ceiling(&usage, &Terms::default(), at(moment));
+        assert_eq!(bound.unwrap().to_string(), ceiling, "{moment}");
+    }
+}
+
+#[test]
 fn a_dated_change_takes_effect_at_midnight_utc_and_changes_only_what_it_names() {
     let usage = uses([(Kind::Input, 1_000_000), (Kind::Output, 1_000_000), (Kind::CacheRead, 1_000_000)]);
     for (moment, expected) in [
@@ -283,7 +303,8 @@ fn a_ceiling_looks_an_hour_ahead() {
     assert_eq!(ceiling("dated", "2026-11-30T23:01:00Z"), "4.00");
 }
 
-const NAMES: [&str; 9] = ["tiered", "peak", "dated", "bare", "writes", "sound", "picture", "fine", "hourly"];
+const NAMES: [&str; 10] =
+    ["tiered", "peak", "weekdays", "dated", "bare", "writes", "sound", "picture", "fine", "hourly"];
 const TIERS: [Option<&str>; 5] = [None, Some("default"), Some("flex"), Some("priority"), Some("auto")];
 
 fn usage() -> impl Strategy<Value = TokenUsage> {

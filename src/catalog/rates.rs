@@ -174,32 +174,68 @@ pub struct ServiceTier {
 pub struct Window {
     pub start_minute: u16,
     pub end_minute: u16,
+    pub days: Days,
+}
+
+/// Days of the week in UTC. A window over midnight belongs to the day on which its moment lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Days(u8);
+
+impl Days {
+    pub const ALL: Days = Days(0b111_1111);
+    pub const NONE: Days = Days(0);
+    /// In the order of their bits.
+    pub const NAMES: [&'static str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
+
+    pub fn and(self, day: usize) -> Days {
+        Days(self.0 | (1 << (day % 7)))
+    }
+
+    fn contains(self, moment: Timestamp) -> bool {
+        // 1970-01-01 was a Thursday, the day numbered 3 here.
+        let day = (moment.as_seconds().div_euclid(86_400) + 3).rem_euclid(7);
+        self.0 & (1 << day) != 0
+    }
+
+    /// `mon tue`; nothing for all of them.
+    fn words(self) -> String {
+        let named = (0..7).filter(|day| self != Days::ALL && self.0 & (1 << day) != 0);
+        named.map(|day| format!(" {}", Days::NAMES[day])).collect()
+    }
 }
 
 pub const MINUTES_PER_DAY: u16 = 1_440;
 
 impl Window {
     pub fn contains(self, moment: Timestamp) -> bool {
-        let minute = moment.as_seconds().div_euclid(60).rem_euclid(i64::from(MINUTES_PER_DAY));
-        let minute = u16::try_from(minute).unwrap_or(0);
-        match self.start_minute <= self.end_minute {
+        let minute = minute_of_day(moment);
+        let within = match self.start_minute <= self.end_minute {
             true => (self.start_minute..self.end_minute).contains(&minute),
             false => minute >= self.start_minute || minute < self.end_minute,
-        }
+        };
+        within && self.days.contains(moment)
     }
 
-    /// Some moment of `[from, from + minutes]` lies within.
+    /// Some moment of `[from, from + minutes]` lies within; at most a day ahead. May say yes where the days do not fit:
+    /// it serves upper bounds.
     pub fn touches(self, from: Timestamp, minutes: u16) -> bool {
-        let minute = from.as_seconds().div_euclid(60).rem_euclid(i64::from(MINUTES_PER_DAY));
-        let until_start = (i64::from(self.start_minute) - minute).rem_euclid(i64::from(MINUTES_PER_DAY));
-        self.contains(from) || (self.start_minute != self.end_minute && until_start <= i64::from(minutes))
+        let ahead = |minutes: i64| Timestamp(from.0.saturating_add(minutes * 60_000_000));
+        let until_start = (i64::from(self.start_minute) - i64::from(minute_of_day(from))).rem_euclid(1_440);
+        let until_midnight = 1_440 - i64::from(minute_of_day(from));
+        let starts = [0, until_start, until_midnight];
+        starts.into_iter().any(|start| start <= i64::from(minutes) && self.contains(ahead(start)))
     }
 
-    /// `01:00-04:00`
+    /// `01:00-04:00 UTC mon tue`
     pub fn words(self) -> String {
         let clock = |minute: u16| format!("{:02}:{:02}", minute / 60, minute % 60);
-        format!("{}-{}", clock(self.start_minute), clock(self.end_minute))
+        format!("{}-{} UTC{}", clock(self.start_minute), clock(self.end_minute), self.days.words())
     }
+}
+
+fn minute_of_day(moment: Timestamp) -> u16 {
+    let minute = moment.as_seconds().div_euclid(60).rem_euclid(i64::from(MINUTES_PER_DAY));
+    u16::try_from(minute).unwrap_or(0)
 }
 
 /// A factor on token rates that a condition of the call brings.

@@ -4,8 +4,8 @@
 use super::file::Fault;
 use super::model::{Mode, Model, Provider};
 use super::rates::{
-    Card, CardChange, Condition, ImagePrice, MINUTES_PER_DAY, Multiplier, NamedTier, Plan, PlanChanges, Prices, Rates,
-    ServiceTier, Window,
+    Card, CardChange, Condition, Days, ImagePrice, MINUTES_PER_DAY, Multiplier, NamedTier, Plan, PlanChanges, Prices,
+    Rates, ServiceTier, Window,
 };
 use super::tree::{Entry, Node, Place, Value};
 use crate::clock::Timestamp;
@@ -186,7 +186,7 @@ impl Reader<'_> {
         let service_tiers = service_tiers.collect();
         let windows = node.find("windows").map(|node| self.items(node)).unwrap_or_default();
         let windows = windows.iter().filter_map(|node| {
-            self.keys(node, &["utc", "multiply", "per_mtok", "tiers"], "a daily window");
+            self.keys(node, &["utc", "days", "multiply", "per_mtok", "tiers"], "a daily window");
             Some((self.window(node)?, self.card_change(node)))
         });
         let windows = windows.collect();
@@ -332,13 +332,26 @@ impl Reader<'_> {
                 .flatten()
                 .filter(|all| *all <= MINUTES_PER_DAY)
         };
+        let days = node.find("days").map_or(Days::ALL, |node| self.days(node));
         let window = text.split_once('-').and_then(|(start, end)| {
-            Some(Window { start_minute: minute(start.trim())? % MINUTES_PER_DAY, end_minute: minute(end.trim())? })
+            let start_minute = minute(start.trim())? % MINUTES_PER_DAY;
+            Some(Window { start_minute, end_minute: minute(end.trim())?, days })
         });
         if window.is_none() {
             self.fault(utc.place, &format!("`{text}` is no time of day"), "write hours in UTC: `utc: \"01:00-04:00\"`");
         }
         window
+    }
+
+    fn days(&mut self, node: &Node) -> Days {
+        let mut days = Days::NONE;
+        for (name, place) in self.texts_with_places(node) {
+            match Days::NAMES.iter().position(|day| **day == *name) {
+                Some(day) => days = days.and(day),
+                None => self.unknown(place, &name, &Days::NAMES, "a day"),
+            }
+        }
+        days
     }
 
     /// Dollars per `units`. A price is quoted, so that no reader of YAML takes it for a float.
