@@ -1,1 +1,109 @@
-//! The admin port.
+//! The admin port: health, metrics, and the read side of the ledger.
+//!
+//! Who may read: health and metrics anyone who reaches the port. `/api` whoever has the admin token; without a token
+//! set, whoever reaches a *loopback* port by a loopback name. That name check is what keeps a web page in the same
+//! machine's browser out: by DNS rebinding it can reach 127.0.0.1, but only under its own host name.
+//!
+//! Every question runs on a blocking thread with a read connection of its own; both are bounded, and so are pages,
+//! filters and exports. A question that cannot be answered is a 400 that names the field and the remedy.
+
+mod access;
+mod problem;
+mod usage;
+
+use crate::clock::Clock;
+use crate::secret::Secret;
+use crate::store::Reader;
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::middleware;
+use axum::response::{IntoResponse, Json, Response};
+use axum::routing::get;
+use problem::Problem;
+use serde::Serialize;
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+
+/// Questions answered at a time; more wait.
+const QUESTIONS_MAX: usize = 4;
+/// Exports running at a time; one more is refused with `retry-after`.
+const EXPORTS_MAX: usize = 2;
+
+/// What the admin port shows. Cheap to clone.
+#[derive(Clone)]
+pub struct ApiState {
+    pub reader: Reader,
+    pub clock: Arc<dyn Clock>,
+    /// The port listens on loopback addresses only.
+    pub is_loopback: bool,
+    pub admin_token: Option<Secret<String>>,
+    /// The whole exposition, in Prometheus's text format.
+    pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    pub readiness: Arc<dyn Fn() -> Readiness + Send + Sync>,
+}
+
+/// Whether new calls are admitted, and what that rests on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Readiness {
+    pub ready: bool,
+    /// Why not, for people; empty when ready.
+    pub reasons: Vec<String>,
+    pub catalog_version: String,
+    pub ledger: serde_json::Value,
+    pub providers: Vec<ProviderReadiness>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ProviderReadiness {
+    pub name: String,
+    /// `closed` (well), `open` (not asked for now), `half_open` (being tried again).
+    pub circuit: String,
+    pub consecutive_failures: u64,
+    /// What went wrong last.
+    pub last_failure: Option<String>,
+}
+
+/// What the handlers share.
+struct Shared {
+    state: ApiState,
+    questions: Arc<Semaphore>,
+    exports: Arc<Semaphore>,
+}
+
+/// The admin port's routes.
+pub fn router(state: ApiState) -> Router {
+    let shared = Arc::new(Shared {
+        state,
+        questions: Arc::new(Semaphore::new(QUESTIONS_MAX)),
+        exports: Arc::new(Semaphore::new(EXPORTS_MAX)),
+    });
+    let ledger = Router::new()
+        .route("/api/usage/events", get(usage::events))
+        .route("/api/usage/stats", get(usage::stats))
+        .route("/api/usage/export", get(usage::export))
+        .route("/api/usage/exchanges/{id}", get(usage::exchange))
+        .layer(middleware::from_fn_with_state(shared.clone(), access::guard));
+    Router::new()
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .merge(ledger)
+        .fallback(async || Problem::not_found("nothing is here; see docs/ledger.md for the paths under /api/usage"))
+        .method_not_allowed_fallback(async || Problem::method_not_allowed())
+        .with_state(shared)
+}
+
+async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
+    let readiness = (shared.state.readiness)();
+    let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, [(header::CACHE_CONTROL, "no-store")], Json(readiness)).into_response()
+}
+
+async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
+    let text = (shared.state.metrics)();
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+}
+
+#[cfg(test)]
+mod tests;
