@@ -17,8 +17,9 @@
 //! | 7 | [`ledger`] | journal, admission, folding, recovery, verification |
 //! | 8 | [`queries`] | what the API and the command line ask of the ledger |
 //! | 9 | [`proxy`] [`api`] [`simulator`] | the journey of a request; the admin port; a provider to try it on |
-//! | 10 | [`config`] [`cli`] | the files people write, the commands people type |
-//! | top | [`app`] | the composition root: alone sees everything |
+//! | 10 | [`config`] | the files people write |
+//! | 11 | [`app`] | the composition root: puts every part in its place |
+//! | top | [`cli`] | the commands people type |
 //!
 //! # Invariants
 //!
