@@ -53,6 +53,11 @@ pub struct Text<'a> {
 }
 
 impl<'a> Text<'a> {
+    /// A text without escapes that stands in no body; its place means nothing.
+    pub const fn literal(text: &'a str) -> Self {
+        Text { raw: text.as_bytes(), at: 0, size: text.len() }
+    }
+
     /// The bytes between the quotes, escapes and all.
     pub fn raw(&self) -> &'a [u8] {
         self.raw
@@ -70,6 +75,12 @@ impl<'a> Text<'a> {
     /// Where the string stands, quotes included.
     pub fn place(&self) -> Range<usize> {
         self.at..self.at + self.raw.len() + 2
+    }
+
+    /// The beginning of the string, from at most `raw_bytes_max` bytes as written.
+    pub fn decode_start(&self, raw_bytes_max: usize) -> Cow<'a, str> {
+        let raw = self.raw.get(..raw_bytes_max).unwrap_or(self.raw);
+        if memchr::memchr(b'\\', raw).is_none() { String::from_utf8_lossy(raw) } else { Cow::Owned(unescape(raw)) }
     }
 
     /// The string itself; borrowed where it has no escapes. What is no UTF-8 or a lone surrogate becomes U+FFFD.
@@ -239,6 +250,12 @@ impl<'a> Reader<'a> {
             }
             self.pass_blanks();
         }
+    }
+
+    /// A value of any shape, as written.
+    pub fn raw(&mut self) -> Result<&'a [u8], Broken> {
+        let place = self.skip()?;
+        Ok(self.body.get(place).unwrap_or_default())
     }
 
     /// Nothing but blanks may follow the outermost value.

@@ -74,6 +74,19 @@ pub struct InputSize {
     pub token_ids: u64,
 }
 
+impl InputSize {
+    /// Pictures that are kept one by one.
+    pub const IMAGES_MAX: usize = 1_000;
+
+    pub fn push_image(&mut self, part: ImagePart) {
+        if self.images.len() < Self::IMAGES_MAX {
+            self.images.push(part);
+        } else {
+            self.images_more = self.images_more.saturating_add(1);
+        }
+    }
+}
+
 /// One image of the input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ImagePart {
