@@ -1,0 +1,144 @@
+"""Starts the real binary, and whatever else a test needs, each on ports of its own; stops what it started."""
+
+import json
+import os
+import signal
+import subprocess
+import threading
+import time
+import urllib.request
+from pathlib import Path
+
+BINARY = os.environ.get("FAREBOX_BIN", "")
+ENVIRONMENTS = Path(os.environ.get("FAREBOX_SDK_ENVIRONMENTS", "."))
+# A loaded machine may be slow; a broken program shows at once, because it ends.
+PATIENCE_SECONDS = 30
+LOG_LINES_SHOWN = 60
+
+
+def until(found, what, seconds=PATIENCE_SECONDS):
+    """What `found()` returns, as soon as that is true in the sense of `bool`."""
+    deadline = time.monotonic() + seconds
+    while True:
+        if result := found():
+            return result
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds} s: {what}")
+        time.sleep(0.01)
+
+
+def json_of(url):
+    with urllib.request.urlopen(url, timeout=PATIENCE_SECONDS) as answer:
+        return json.load(answer)
+
+
+class Program:
+    """A child process whose standard error is kept by lines."""
+
+    def __init__(self, *command, env=None, cwd=None):
+        self.command = [str(word) for word in command]
+        surroundings = {name: value for name, value in os.environ.items() if not name.startswith("FAREBOX_")}
+        self.process = subprocess.Popen(
+            self.command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env={**surroundings, **(env or {})},
+            cwd=cwd,
+        )
+        self.lines = []
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self):
+        for line in self.process.stderr:
+            self.lines.append(line.decode(errors="replace").rstrip())
+
+    def said(self):
+        return "\n".join(self.lines[-LOG_LINES_SHOWN:])
+
+    def event(self, message):
+        """The first JSON log line with this message."""
+
+        def found():
+            for line in list(self.lines):
+                if line.startswith("{") and f'"{message}"' in line:
+                    event = json.loads(line)
+                    fields = {**event, **event.get("fields", {})}
+                    if fields.get("message") == message:
+                        return fields
+            if self.process.poll() is not None:
+                self._reader.join(1)
+                raise AssertionError(f"{self.command} ended with {self.process.returncode}:\n{self.said()}")
+            return None
+
+        return until(found, f"`{message}` in the log of {self.command}; it said:\n{self.said()}")
+
+    def stop(self, by=signal.SIGTERM, seconds=PATIENCE_SECONDS):
+        """Asks it to end, and returns how it did."""
+        if self.process.poll() is None:
+            self.process.send_signal(by)
+        try:
+            return self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise AssertionError(f"{self.command} did not stop within {seconds} s:\n{self.said()}") from None
+
+
+class Simulator(Program):
+    """The simulated provider: what it charged is the truth that the ledger is held against."""
+
+    def __init__(self):
+        super().__init__(
+            BINARY, "simulate", "--listen", "127.0.0.1:0", env={"FAREBOX_LOG_FORMAT": "json", "FAREBOX_LOG_LEVEL": "info"}
+        )
+        self.url = "http://" + self.event("listening")["data"]
+
+    def attempts(self, call):
+        """What reached it under this client request id, oldest first."""
+        return [one for one in json_of(f"{self.url}/simulator/attempts") if one["client_request_id"] == call]
+
+
+class Farebox(Program):
+    """`farebox serve` on a data directory and a configuration of its own."""
+
+    def __init__(self, place, configuration, *arguments, env=None):
+        self.place = Path(place)
+        self.place.mkdir(parents=True, exist_ok=True)
+        self.file = self.place / "farebox.yaml"
+        self.file.write_text(configuration)
+        self.data_dir = self.place / "data"
+        super().__init__(
+            BINARY,
+            "serve",
+            "--config",
+            self.file,
+            *arguments,
+            env={
+                "FAREBOX_LISTEN": "127.0.0.1:0",
+                "FAREBOX_ADMIN_LISTEN": "127.0.0.1:0",
+                "FAREBOX_DATA_DIR": str(self.data_dir),
+                "FAREBOX_LOG_FORMAT": "json",
+                **(env or {}),
+            },
+            cwd=self.place,
+        )
+        listening = self.event("listening")
+        self.authority = listening["data"]
+        self.url = f"http://{self.authority}"
+        self.admin = f"http://{listening['admin']}"
+
+    def rows(self, call):
+        return rows_at(self.admin, call)
+
+
+def rows_at(admin, call):
+    """The ledger's rows of this client request id, oldest first."""
+    rows, cursor = [], None
+    while True:
+        page = json_of(f"{admin}/api/usage/events?limit=500" + (f"&cursor={cursor}" if cursor else ""))
+        rows += [row for row in page["events"] if row["client_request_id"] == call]
+        cursor = page.get("next_cursor")
+        if not cursor:
+            return sorted(rows, key=lambda row: (row["started_at"], row["attempt"]))
