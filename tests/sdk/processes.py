@@ -100,6 +100,28 @@ class Simulator(Program):
         return [one for one in json_of(f"{self.url}/simulator/attempts") if one["client_request_id"] == call]
 
 
+class Model(Program):
+    """A real model behind llama.cpp's server, with its own count of tokens."""
+
+    def __init__(self):
+        super().__init__(ENVIRONMENTS / "model" / "bin" / "python", Path(__file__).with_name("llama.py"))
+        self.url = "http://" + self.event("listening")["data"]
+
+    def counted(self):
+        """Tokens of input evaluated or taken from the cache, and tokens of output; once the model is at rest."""
+        metrics = until(self._at_rest, "the model at rest")
+        evaluated, cached = metrics["prompt_tokens_total"], metrics["prompt_tokens_cached_total"]
+        return int(evaluated + cached), int(metrics["tokens_predicted_total"])
+
+    def _at_rest(self):
+        with urllib.request.urlopen(f"{self.url}/metrics", timeout=PATIENCE_SECONDS) as answer:
+            lines = answer.read().decode().splitlines()
+        metrics = {
+            name: float(value) for name, value in (line[9:].split() for line in lines if line.startswith("llamacpp:"))
+        }
+        return metrics if metrics["requests_processing"] == metrics["requests_deferred"] == 0 else None
+
+
 class Farebox(Program):
     """`farebox serve` on a data directory and a configuration of its own."""
 
