@@ -53,7 +53,7 @@ def cost_in_pico_dollars(model, usage):
 
 def cost_of(row):
     """The row's cost in pico-dollars."""
-    return int(Decimal(row["cost"]) * PICO)
+    return int(Decimal(row["cost_usd"]) * PICO)
 
 
 class Accounts:
@@ -108,11 +108,10 @@ class Accounts:
 
 def tokens_of(row):
     """The row's tokens in the simulator's words."""
-    writes = [name for name in row if name.startswith("cache_write") and name.endswith("_tokens")]
     return {
-        "input_tokens": row["input_tokens"] or 0,
-        "cache_read_tokens": row["cache_read_input_tokens"] or 0,
-        "cache_write_tokens": sum(row[name] or 0 for name in writes),
-        "output_tokens": row["output_tokens"] or 0,
-        "reasoning_tokens": row["reasoning_output_tokens"] or 0,
+        "input_tokens": row["input_tokens"],
+        "cache_read_tokens": row["cache_read_input_tokens"],
+        "cache_write_tokens": row["cache_write_input_tokens"],
+        "output_tokens": row["output_tokens"],
+        "reasoning_tokens": row["reasoning_output_tokens"],
     }

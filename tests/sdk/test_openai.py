@@ -30,7 +30,7 @@ def test_chat_tells_its_cost_in_headers(client, accounts, call):
     answer = client.chat.completions.with_raw_response.create(model=MODEL, messages=ASK)
     [row] = accounts.agree(call)
     assert answer.headers["x-farebox-exchange-id"] == row["exchange_id"]
-    assert answer.headers["x-farebox-cost"] == row["cost"]
+    assert answer.headers["x-farebox-cost"] == row["cost_usd"]
     assert answer.headers["x-farebox-usage-source"] == "reported"
 
 
@@ -174,7 +174,7 @@ def test_a_stored_response_is_fetched_for_nothing(client, accounts, call):
     made = client.responses.create(model=MODEL, input=QUESTION, extra_headers={"x-client-request-id": call + "/made"})
     assert client.responses.retrieve(made.id).id == made.id
     [row] = accounts.agree(call)
-    assert row["cost"] == "0"
+    assert row["cost_usd"] == "0"
 
 
 def test_models_files_and_moderations_pass(client, accounts, call):
@@ -183,7 +183,7 @@ def test_models_files_and_moderations_pass(client, accounts, call):
     uploaded = client.files.create(file=("calls.jsonl", io.BytesIO(b'{"a":1}\n')), purpose="batch")
     assert client.files.content(uploaded.id).read()
     for _, row in accounts.settled(call, attempts=4):
-        assert (row["outcome"], row["cost"]) == ("ok", "0")
+        assert (row["outcome"], row["cost_usd"]) == ("ok", "0")
 
 
 def test_a_refusal_for_the_rate_passes_with_its_retry_after(client, accounts, call):
@@ -267,4 +267,4 @@ def test_a_stream_cut_after_three_chunks_is_in_the_ledger_within_a_second(client
     assert len("".join(said).split()) <= row["output_tokens"] <= attempt["sent_output_tokens"] + 1 < 500
     assert row["input_tokens"] > 0
     pico_dollars = row["input_tokens"] * 150_000 + row["output_tokens"] * 600_000
-    assert int(round(float(row["cost"]) * 1e12)) == pico_dollars
+    assert int(round(float(row["cost_usd"]) * 1e12)) == pico_dollars
