@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -35,7 +36,7 @@ def json_of(url):
 
 
 class Program:
-    """A child process whose standard error is kept by lines."""
+    """A child process whose words are kept by lines."""
 
     def __init__(self, *command, env=None, cwd=None):
         self.command = [str(word) for word in command]
@@ -43,8 +44,8 @@ class Program:
         self.process = subprocess.Popen(
             self.command,
             stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             env={**surroundings, **(env or {})},
             cwd=cwd,
         )
@@ -53,28 +54,36 @@ class Program:
         self._reader.start()
 
     def _read(self):
-        for line in self.process.stderr:
+        for line in self.process.stdout:
             self.lines.append(line.decode(errors="replace").rstrip())
 
     def said(self):
         return "\n".join(self.lines[-LOG_LINES_SHOWN:])
 
+    def first(self, told, what):
+        """What `told(line)` makes of the first line that it makes something of."""
+
+        def found():
+            ended = self.process.poll() is not None
+            if ended:
+                self._reader.join(1)
+            for line in list(self.lines):
+                if (result := told(line)) is not None:
+                    return result
+            assert not ended, f"{self.command} ended with {self.process.returncode}:\n{self.said()}"
+            return None
+
+        return until(found, f"{what} of {self.command}")
+
     def event(self, message):
         """The first JSON log line with this message."""
 
-        def found():
-            for line in list(self.lines):
-                if line.startswith("{") and f'"{message}"' in line:
-                    event = json.loads(line)
-                    fields = {**event, **event.get("fields", {})}
-                    if fields.get("message") == message:
-                        return fields
-            if self.process.poll() is not None:
-                self._reader.join(1)
-                raise AssertionError(f"{self.command} ended with {self.process.returncode}:\n{self.said()}")
-            return None
+        def told(line):
+            event = json.loads(line) if line.startswith("{") and f'"{message}"' in line else {}
+            fields = {**event, **event.get("fields", {})}
+            return fields if fields.get("message") == message else None
 
-        return until(found, f"`{message}` in the log of {self.command}; it said:\n{self.said()}")
+        return self.first(told, f"the log line `{message}`")
 
     def stop(self, by=signal.SIGTERM, seconds=PATIENCE_SECONDS):
         """Asks it to end, and returns how it did."""
@@ -92,10 +101,9 @@ class Simulator(Program):
     """The simulated provider: what it charged is the truth that the ledger is held against."""
 
     def __init__(self):
-        super().__init__(
-            BINARY, "simulate", "--listen", "127.0.0.1:0", env={"FAREBOX_LOG_FORMAT": "json", "FAREBOX_LOG_LEVEL": "info"}
-        )
-        self.url = "http://" + self.event("listening")["data"]
+        super().__init__(BINARY, "simulate", "--listen", "127.0.0.1:0")
+        address = re.compile(r"listens on (http://[0-9.:]+)")
+        self.url = self.first(lambda line: (at := address.search(line)) and at.group(1), "the address")
 
     def attempts(self, call):
         """What reached it under this client request id, oldest first."""
