@@ -135,7 +135,7 @@ class Model(Program):
 class Farebox(Program):
     """`farebox serve` on a data directory and a configuration of its own."""
 
-    def __init__(self, place, configuration, *arguments, env=None):
+    def __init__(self, place, configuration, *arguments):
         self.place = Path(place)
         self.place.mkdir(parents=True, exist_ok=True)
         self.file = self.place / "farebox.yaml"
@@ -152,14 +152,19 @@ class Farebox(Program):
                 "FAREBOX_ADMIN_LISTEN": "127.0.0.1:0",
                 "FAREBOX_DATA_DIR": str(self.data_dir),
                 "FAREBOX_LOG_FORMAT": "json",
-                **(env or {}),
             },
             cwd=self.place,
         )
+        if "--upgrade" not in arguments:
+            self.listens()
+
+    def listens(self):
+        """Returns once it does."""
         listening = self.event("listening")
         self.authority = listening["data"]
         self.url = f"http://{self.authority}"
         self.admin = f"http://{listening['admin']}"
+        return self
 
     def rows(self, call):
         return rows_at(self.admin, call)

@@ -79,13 +79,9 @@ def test_an_upgrade_drops_no_call(simulator, tmp_path, call):
     for thread in threads:
         thread.start()
     until(lambda: len(done) > 8, "calls under way")
-    successor = Farebox(
-        tmp_path,
-        farebox.file.read_text(),
-        "--upgrade",
-        env={"FAREBOX_LISTEN": farebox.authority, "FAREBOX_ADMIN_LISTEN": farebox.admin.removeprefix("http://")},
-    )
-    assert successor.authority == farebox.authority
+    successor = Farebox(tmp_path, farebox.file.read_text(), "--upgrade")
+    farebox.process.send_signal(signal.SIGQUIT)
+    assert successor.listens().authority == farebox.authority
     before = len(done)
     until(lambda: farebox.process.poll() is not None, "the end of the old node")
     until(lambda: len(done) > before + 8, "calls after the upgrade")
