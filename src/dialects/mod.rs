@@ -9,6 +9,7 @@ pub mod json;
 pub mod openai;
 pub mod splice;
 pub mod sse;
+pub mod withhold;
 
 use crate::money::Usd;
 use crate::tokens::facts::RequestFacts;
@@ -222,8 +223,10 @@ pub struct Observation {
     pub provider_cost: Option<Usd>,
     /// Visible text, reasoning text and tool arguments that flowed out, for counting when usage is not reported.
     pub output: OutputText,
-    /// Tool calls of the provider's own, counted from output items (`web_search_call` …); merged by [`Observation::reading`].
+    /// Tool calls of the provider's own, counted from output items (`web_search_call` …); merged by `meter::reading`.
     pub tool_calls: TokenUsage,
+    /// Images in the response, for models that are priced by the image and report no tokens.
+    pub images_made: u64,
     /// First event with content was seen.
     pub has_content: bool,
     /// The dialect's ending was seen (`[DONE]`, `message_stop`, a finish reason, `response.completed`, a whole body).

@@ -116,8 +116,12 @@ pub struct ImageOrder {
 pub struct SplicePoints {
     /// The value of the top-level `model` member, quotes included.
     pub model: Option<Range<usize>>,
-    /// The values of the output limit members that are present.
+    /// Earlier `model` members of the same body: a repeated name. A swap writes all of them.
+    pub model_again: Vec<Range<usize>>,
+    /// The value of the output limit member.
     pub output_limit: Option<Range<usize>>,
+    /// Further output limit members (`max_tokens` beside `max_completion_tokens`, or repeated). A clamp writes all.
+    pub output_limit_again: Vec<Range<usize>>,
     /// The value of `stream_options`.
     pub stream_options: Option<Range<usize>>,
     /// Just behind the `{` of the top-level object: where a new member goes.

@@ -1,0 +1,146 @@
+//! The OpenAI dialect: OpenAI, and the many that speak like it (Azure, OpenRouter, Groq, Mistral, DeepSeek, xAI, vLLM …);
+//! Ollama's and llama.cpp's own paths too, since they share its base URL.
+//!
+//! Where each of them reports usage stands in the table of [`super`].
+
+mod multipart;
+mod observe;
+mod prompt;
+mod refusal;
+mod request;
+mod usage;
+
+pub use multipart::{FormField, multipart_facts, multipart_model};
+pub use observe::{observe_event, observe_whole};
+pub use prompt::prompt_texts;
+pub use refusal::refusal;
+pub use request::read_request;
+
+use super::*;
+use std::borrow::Cow;
+
+/// Which endpoint a path is. What stands before the endpoint's own words does not matter, so every base URL in use
+/// works (`/v1`, `/openai/v1`, `/api/v1`, `/openai/deployments/{d}`, nothing at all), and so no prefix, doubled slash
+/// or percent escape makes a billed call look like an unmetered one.
+pub fn recognise(method: &str, path: &str) -> Endpoint {
+    let segments: Vec<Cow<'_, str>> =
+        path.split('/').filter(|s| !s.is_empty() && *s != ".").map(percent_decoded).collect();
+    let lower: Vec<String> = segments.iter().map(|segment| segment.to_ascii_lowercase()).collect();
+    let lower: Vec<&str> = lower.iter().map(String::as_str).collect();
+    // Azure's deployments and OpenAI's old engines: the model stands in the path.
+    let named_at = lower.iter().position(|word| matches!(*word, "deployments" | "engines"));
+    let model_in_path = named_at.and_then(|at| segments.get(at + 1)).map(|model| Arc::from(model.as_ref()));
+    let from = named_at.map_or(0, |at| at + 2);
+    let found = (from..lower.len()).find_map(|at| known(method, &lower[at..]));
+    let (operation, body, metered) = found.unwrap_or((Operation::Other, BodyShape::Opaque, false));
+    Endpoint { operation, model_in_path, stream_in_path: false, body, metered }
+}
+
+fn known(method: &str, words: &[&str]) -> Option<(Operation, BodyShape, bool)> {
+    use BodyShape::{Json, Multipart, Opaque};
+    let posted = match (method, words) {
+        ("POST", ["chat", "completions"] | ["chat"]) => Some((Operation::Chat, Json)),
+        ("POST", ["completions" | "completion" | "generate" | "infill"]) => Some((Operation::Completion, Json)),
+        ("POST", ["responses"] | ["responses", "compact"]) => Some((Operation::Responses, Json)),
+        ("POST", ["embeddings" | "embed" | "embedding"]) => Some((Operation::Embeddings, Json)),
+        ("POST", ["images", "generations"]) => Some((Operation::Images, Json)),
+        ("POST", ["images", "edits" | "variations"]) => Some((Operation::Images, Multipart)),
+        ("POST", ["audio", "speech"]) => Some((Operation::Speech, Json)),
+        ("POST", ["audio", "transcriptions" | "translations"]) => Some((Operation::Transcription, Multipart)),
+        ("POST", ["moderations"]) => Some((Operation::Moderation, Json)),
+        ("POST", ["rerank"]) => Some((Operation::Rerank, Json)),
+        _ => None,
+    };
+    if let Some((operation, body)) = posted {
+        return Some((operation, body, true));
+    }
+    match (method, words) {
+        ("POST", ["responses", "input_tokens"]) => Some((Operation::CountTokens, Json, false)),
+        (_, ["responses", _, ..]) => Some((Operation::StoredResponse, Opaque, false)),
+        (_, ["models", ..] | ["api", "tags"]) => Some((Operation::Models, Opaque, false)),
+        // An upload names no model: nothing to wait for.
+        (_, ["files" | "uploads", ..]) => Some((Operation::Files, Opaque, false)),
+        (_, ["batches", ..]) => Some((Operation::Batches, Opaque, false)),
+        _ => None,
+    }
+}
+
+fn percent_decoded(segment: &str) -> Cow<'_, str> {
+    if !segment.contains('%') {
+        return Cow::Borrowed(segment);
+    }
+    let bytes = segment.as_bytes();
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        let digit =
+            |offset: usize| char::from(*bytes.get(at + offset)?).to_digit(16).and_then(|d| u8::try_from(d).ok());
+        match (byte, digit(1), digit(2)) {
+            (b'%', Some(high), Some(low)) => {
+                decoded.push(high << 4 | low);
+                at += 3;
+            }
+            _ => {
+                decoded.push(byte);
+                at += 1;
+            }
+        }
+    }
+    Cow::Owned(String::from_utf8_lossy(&decoded).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_is_known_behind_every_base_url() {
+        for prefix in ["", "/v1", "/openai/v1", "/api/v1", "/openai", "//v1", "/v1beta/openai", "/%76%31/."] {
+            let chat = recognise("POST", &format!("{prefix}/chat/completions"));
+            assert_eq!((chat.operation, chat.body, chat.metered), (Operation::Chat, BodyShape::Json, true), "{prefix}");
+            assert_eq!(recognise("POST", &format!("{prefix}/responses/")).operation, Operation::Responses);
+            assert_eq!(recognise("GET", &format!("{prefix}/models/a/b")).operation, Operation::Models);
+        }
+    }
+
+    #[test]
+    fn every_documented_path_is_what_it_is() {
+        for (method, path, operation, body, metered) in [
+            ("POST", "/v1/completions", Operation::Completion, BodyShape::Json, true),
+            ("POST", "/v1/embeddings", Operation::Embeddings, BodyShape::Json, true),
+            ("POST", "/v1/images/generations", Operation::Images, BodyShape::Json, true),
+            ("POST", "/v1/images/edits", Operation::Images, BodyShape::Multipart, true),
+            ("POST", "/v1/images/variations", Operation::Images, BodyShape::Multipart, true),
+            ("POST", "/v1/audio/speech", Operation::Speech, BodyShape::Json, true),
+            ("POST", "/v1/audio/transcriptions", Operation::Transcription, BodyShape::Multipart, true),
+            ("POST", "/v1/audio/translations", Operation::Transcription, BodyShape::Multipart, true),
+            ("POST", "/v1/moderations", Operation::Moderation, BodyShape::Json, true),
+            ("POST", "/v1/rerank", Operation::Rerank, BodyShape::Json, true),
+            ("POST", "/v1/responses/input_tokens", Operation::CountTokens, BodyShape::Json, false),
+            ("GET", "/v1/responses/resp_1", Operation::StoredResponse, BodyShape::Opaque, false),
+            ("GET", "/v1/responses/resp_1/input_items", Operation::StoredResponse, BodyShape::Opaque, false),
+            ("POST", "/v1/responses/resp_1/cancel", Operation::StoredResponse, BodyShape::Opaque, false),
+            ("GET", "/v1/models", Operation::Models, BodyShape::Opaque, false),
+            ("POST", "/v1/files", Operation::Files, BodyShape::Opaque, false),
+            ("POST", "/v1/batches", Operation::Batches, BodyShape::Opaque, false),
+            ("POST", "/api/chat", Operation::Chat, BodyShape::Json, true),
+            ("POST", "/api/generate", Operation::Completion, BodyShape::Json, true),
+            ("POST", "/api/embed", Operation::Embeddings, BodyShape::Json, true),
+            ("POST", "/completion", Operation::Completion, BodyShape::Json, true),
+            ("GET", "/v1/chat/completions", Operation::Other, BodyShape::Opaque, false),
+            ("POST", "/v1/fine_tuning/jobs", Operation::Other, BodyShape::Opaque, false),
+            ("GET", "/", Operation::Other, BodyShape::Opaque, false),
+        ] {
+            let found = recognise(method, path);
+            assert_eq!((found.operation, found.body, found.metered), (operation, body, metered), "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn azure_names_the_model_in_the_path() {
+        let chat = recognise("POST", "/openai/deployments/My%20GPT/chat/completions");
+        assert_eq!((chat.operation, chat.model_in_path.as_deref()), (Operation::Chat, Some("My GPT")));
+        let odd = recognise("POST", "/openai/deployments/chat/embeddings");
+        assert_eq!((odd.operation, odd.model_in_path.as_deref()), (Operation::Embeddings, Some("chat")));
+    }
+}
