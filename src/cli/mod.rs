@@ -3,6 +3,7 @@
 mod check;
 mod completions;
 mod healthcheck;
+mod ledger;
 mod man;
 mod serve;
 mod version;
@@ -35,6 +36,8 @@ enum Command {
     Check(check::Arguments),
     /// Ask a running node whether it is well; for containers.
     Healthcheck(healthcheck::Arguments),
+    /// Verify the ledger, decide what was withheld, show what is on disk.
+    Ledger(ledger::Arguments),
     /// Say which version this is.
     Version(version::Arguments),
     /// Write the manual pages into a folder.
@@ -49,6 +52,7 @@ pub fn run() -> ExitCode {
         Command::Serve(arguments) => serve::run(arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Healthcheck(arguments) => healthcheck::run(&arguments),
+        Command::Ledger(arguments) => ledger::run(&arguments),
         Command::Version(arguments) => version::run(&arguments),
         Command::Man(arguments) => man::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments),

@@ -376,8 +376,10 @@ impl Admission {
         match written {
             Some(end) => core.queue.push(event.clone(), end, bytes),
             None => {
-                let kept = core.queue.push_loose(event.clone());
-                core.counts.lost += u64::from(!kept);
+                if !core.queue.push_loose(event.clone()) {
+                    core.counts.lost += 1;
+                    tracing::error!(event = %event.opening.id, "journal and store are away: this event is lost");
+                }
                 self.foldable.notify_one();
             }
         }

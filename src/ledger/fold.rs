@@ -22,9 +22,8 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 const BATCH_EVENTS_MAX: usize = 5_000;
-/// Events that never were in a journal are folded under this epoch; real ones begin at 1.
-pub(super) const WITHOUT_JOURNAL: u64 = 0;
 const ROLLUPS_INTERVAL: Duration = Duration::from_secs(5);
+const IDLE_PAUSE: Duration = Duration::from_secs(1);
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
 /// How often another process's journal or lock is looked for.
 const NEIGHBOURS_INTERVAL: Duration = Duration::from_secs(5);
@@ -55,6 +54,7 @@ pub(super) struct Folder {
     writer: Option<Writer>,
     epoch: u64,
     loose_folded: u64,
+    last_fold: Instant,
     last_rollups: Instant,
     last_neighbours: Instant,
     rollups_dirty: bool,
@@ -71,6 +71,7 @@ impl Folder {
             writer,
             epoch,
             loose_folded: 0,
+            last_fold: now,
             last_rollups: now,
             last_neighbours: now,
             rollups_dirty: false,
@@ -95,8 +96,7 @@ impl Folder {
                     return !late && self.finish();
                 }
             }
-            let pause = self.pause(&core);
-            admission.foldable.wait_for(&mut core, pause);
+            self.wait(&mut core);
         }
     }
 
@@ -137,9 +137,10 @@ impl Folder {
         let (written, bytes) = (core.journal.written(), core.journal.written_bytes());
         core.queue.caught_up(written, bytes);
         core.last_commit_at = Some(self.admission.now());
+        let more = events.len() >= BATCH_EVENTS_MAX || core.queue.is_spilled();
         drop(core);
         self.admission.room.notify_waiters();
-        Ok(true)
+        Ok(more)
     }
 
     fn fold_loose(&mut self) -> Result<bool, FoldError> {
@@ -148,9 +149,8 @@ impl Folder {
             return Ok(false);
         }
         let events: Vec<Event> = loose.iter().map(|event| Event::clone(event)).collect();
-        // Positions must only grow, over restarts as well: epoch first, then a count.
-        let position = JournalPosition { segment: self.epoch, offset: self.loose_folded + events.len() as u64 };
-        self.fold(WITHOUT_JOURNAL, &events, position)?;
+        let position = JournalPosition { segment: 0, offset: self.loose_folded + events.len() as u64 };
+        self.fold(without_journal(self.epoch), &events, position)?;
         self.loose_folded += events.len() as u64;
         let mut core = self.admission.lock();
         core.queue.loose_folded(events.len());
@@ -162,6 +162,7 @@ impl Folder {
         if let (Some(writer), false) = (&mut self.writer, events.is_empty()) {
             writer.store.fold(epoch, events, upto)?;
             self.rollups_dirty = true;
+            self.last_fold = Instant::now();
         }
         Ok(())
     }
@@ -250,13 +251,18 @@ impl Folder {
         Ok(())
     }
 
-    /// The end: rollups are flushed, the journal says that it ended in order, and is removed.
+    /// The end: rollups are flushed, and the store knows that this process stopped in order.
     fn finish(mut self) -> bool {
-        let flushed = self.flush_rollups(Duration::ZERO);
-        if let Err(error) = &flushed {
-            tracing::error!(%error, "the last rollups were not flushed; the next start catches up");
+        let now = self.admission.now();
+        let flushed = self.flush_rollups(Duration::ZERO).and_then(|()| match &mut self.writer {
+            Some(writer) => Ok(writer.store.close_epoch(self.epoch, now)?),
+            None => Ok(()),
+        });
+        if let Err(error) = flushed {
+            // Events are in the store; queries add what the rollups miss.
+            tracing::warn!(%error, "the last rollups were not flushed; the next start does it");
         }
-        flushed.is_ok() && self.writer.is_some()
+        self.writer.is_some()
     }
 
     fn failed(&mut self, error: &FoldError) {
@@ -267,15 +273,33 @@ impl Folder {
         core.fold_error = Some(error.to_string().into());
     }
 
-    fn pause(&self, core: &MutexGuard<'_, Core>) -> Duration {
+    /// Until there is a batch worth a transaction, or the end is asked for.
+    fn wait(&self, core: &mut MutexGuard<'_, Core>) {
         let settings = self.admission.settings();
-        match (&self.writer, &core.fold_error) {
+        let pause = match (&self.writer, &core.fold_error) {
             (_, Some(_)) => RETRY_PAUSE,
             (None, None) => LOCK_INTERVAL,
-            (Some(_), None) if core.queue.is_empty() && core.open_in.len() < 2 => Duration::from_secs(1),
+            (Some(_), None) if core.queue.is_empty() => {
+                // The syncer tells when something was written; what is settled then waits for its interval.
+                self.admission.foldable.wait_for(core, IDLE_PAUSE);
+                settings.fold_interval.saturating_sub(self.last_fold.elapsed())
+            }
             (Some(_), None) => settings.fold_interval,
+        };
+        let deadline = Instant::now() + pause;
+        loop {
+            let timed_out = self.admission.foldable.wait_until(core, deadline).timed_out();
+            if timed_out || (core.close_deadline.is_some() && core.fold_error.is_none()) {
+                return;
+            }
         }
     }
+}
+
+/// Events that never were in a journal (the process's fenced, or `on_failure: pass`) are folded under an epoch of their
+/// own, so that their positions do not stand in the way of the journal's.
+pub(super) fn without_journal(epoch: u64) -> u64 {
+    epoch | 1 << 62
 }
 
 /// Reads settlements that did not fit into memory. Gives them with the position behind the last and the bytes read.

@@ -16,8 +16,10 @@ mod place;
 mod queue;
 mod record;
 pub mod recovery;
+pub mod resolve;
 mod segment;
 mod upkeep;
+pub mod verify;
 
 use crate::clock::{Clock, Timestamp};
 use crate::event::Outcome;
@@ -167,6 +169,7 @@ impl Ledger {
         let data_dir = settings.data_dir.clone();
         let journals = place::journals_dir(&data_dir);
         place::make_directory(&journals).map_err(io_at(&journals))?;
+        segment::sync_directory(&data_dir).map_err(io_at(&data_dir))?;
         if let Some(kind) = place::network_file_system(&data_dir).map_err(io_at(&data_dir))? {
             return Err(OpenError::NetworkFileSystem { data_dir, kind });
         }
@@ -248,14 +251,14 @@ impl Ledger {
         admission.lock().close_deadline = Some(Instant::now() + admission.settings().close_wait_max);
         admission.foldable.notify_all();
         let folded = threads.folder.join().unwrap_or(false);
-        let in_order = self.write_clean();
+        self.write_clean();
         admission.lock().closed = true;
         for condition in [&admission.dirty, &admission.closing, &admission.spare_wanted] {
             condition.notify_all();
         }
         let synced = threads.syncer.join().is_ok() & threads.spares.join().is_ok();
         let lock = self.lock.lock().take();
-        if folded && in_order && synced && admission.lock().journal.fenced().is_none() {
+        if folded && synced && admission.lock().journal.fenced().is_none() {
             let dir = admission.lock().journal.dir().to_owned();
             if let Err(error) = place::remove_journal(&dir) {
                 tracing::warn!(%error, dir = %dir.display(), "the folded journal stays; the next start removes it");
@@ -282,10 +285,12 @@ impl Ledger {
         open.len() as u64
     }
 
-    fn write_clean(&self) -> bool {
-        let Ok(mut draft) = Draft::new(Kind::Clean, &Clean { at: self.admission.now() }) else { return false };
-        let mut core = self.admission.lock();
-        core.journal.append(&mut draft, 0).is_ok()
+    /// Tells the next start, should it find this journal, that nothing died. A journal that cannot take it is fenced or
+    /// full; then the next start looks at every record instead.
+    fn write_clean(&self) {
+        if let Ok(mut draft) = Draft::new(Kind::Clean, &Clean { at: self.admission.now() }) {
+            let _ = self.admission.lock().journal.append(&mut draft, 0);
+        }
     }
 }
 
@@ -308,7 +313,7 @@ pub struct Closed {
 fn take_store(settings: &Settings, boot: &str) -> Result<Option<place::Held>, OpenError> {
     let data_dir = &settings.data_dir;
     let path = data_dir.join("store.lock");
-    match place::lock(&path, boot).map_err(io_at(&path))? {
+    match place::lock_patiently(&path, boot).map_err(io_at(&path))? {
         Ok(_) if !settings.upgrade && living_journal(data_dir)?.is_some() => {
             let pid = living_journal(data_dir)?.and_then(|holder| holder.pid);
             Err(OpenError::Held { data_dir: data_dir.clone(), pid })

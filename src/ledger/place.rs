@@ -11,8 +11,11 @@ use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 const LOCK_TEXT_BYTES_MAX: u64 = 4_096;
+const LOCK_TRIES: u32 = 5;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// A lock that is held until it is dropped or the process dies.
 #[derive(Debug)]
@@ -54,12 +57,38 @@ pub(super) fn lock(path: &Path, boot: &str) -> io::Result<Result<Held, Holder>> 
     Ok(Ok(Held(file)))
 }
 
+/// Like [`lock`], but is not put off by someone who only looks.
+pub(super) fn lock_patiently(path: &Path, boot: &str) -> io::Result<Result<Held, Holder>> {
+    for _ in 0..LOCK_TRIES {
+        if let Ok(held) = lock(path, boot)? {
+            return Ok(Ok(held));
+        }
+        std::thread::sleep(LOCK_PAUSE);
+    }
+    lock(path, boot)
+}
+
 /// Takes the lock of a journal whose owner may be dead, and leaves his name in it.
 pub(super) fn lock_silently(path: &Path) -> io::Result<Option<Held>> {
     let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
     match file.try_lock() {
         Ok(()) => Ok(Some(Held(file))),
         Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+/// Who holds a lock, without making its file. The lock is taken for an instant to find out, which is why
+/// [`lock_patiently`] exists.
+pub(super) fn holder(path: &Path) -> io::Result<Option<Holder>> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    match file.try_lock_shared() {
+        Ok(()) => Ok(None),
+        Err(TryLockError::WouldBlock) => Ok(Some(Holder { pid: lock_text(path)?.pid })),
         Err(TryLockError::Error(error)) => Err(error),
     }
 }

@@ -127,6 +127,10 @@ impl FoldQueue {
         }
     }
 
+    pub fn is_spilled(&self) -> bool {
+        self.spilled
+    }
+
     pub fn is_empty(&self) -> bool {
         self.backlog(0).0 == 0
     }

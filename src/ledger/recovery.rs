@@ -64,6 +64,7 @@ pub(super) fn recover_all(
         let Some(_lock) = place::lock_silently(&dir.join("lock")).map_err(at(&dir))? else { continue };
         let found = recover(&dir, epoch, store)?;
         place::remove_journal(&dir).map_err(at(&dir))?;
+        store.forget_journal(epoch)?;
         tell(&found);
         recovered.push(found);
     }

@@ -1,6 +1,7 @@
 //! The ledger on real files. A crash is what `kill -9` leaves: everything written, nothing closed.
 
 mod crash;
+mod decisions;
 mod disk;
 mod journey;
 mod takeover;
@@ -201,4 +202,12 @@ fn recover(data_dir: &Path) -> Vec<Recovered> {
 
 fn data_dir() -> TempDir {
     tempfile::Builder::new().prefix("farebox-ledger").tempdir().unwrap()
+}
+
+fn wait_until(done: impl Fn() -> bool) {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while !done() {
+        assert!(std::time::Instant::now() < deadline, "it did not happen within 30 s");
+        std::thread::yield_now();
+    }
 }

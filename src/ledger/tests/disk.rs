@@ -161,11 +161,3 @@ fn with_on_failure_pass_calls_go_through_counted_and_reach_the_store() {
     assert_eq!(rows(dir.path()).iter().map(|row| row.id).collect::<Vec<_>>(), [id(2)]);
     assert_eq!(bench.admission.lock().counts.passed_unjournalled, 1);
 }
-
-fn wait_until(done: impl Fn() -> bool) {
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
-    while !done() {
-        assert!(std::time::Instant::now() < deadline, "it did not happen within 30 s");
-        std::thread::yield_now();
-    }
-}

@@ -22,6 +22,15 @@ fn a_settled_call_is_in_the_store_after_the_ledger_is_closed_and_its_journal_is_
 }
 
 #[test]
+fn a_settled_call_reaches_the_store_while_the_ledger_runs() {
+    let dir = data_dir();
+    let ledger = open(dir.path());
+    now_or_soon(ledger.admission().reserve(opening(1), Vec::new())).unwrap().settle(closing());
+    wait_until(|| rows(dir.path()).len() == 1);
+    assert!(ledger.status().last_commit_at.is_some());
+}
+
+#[test]
 fn a_reservation_that_is_dropped_is_booked_at_its_estimate_and_the_rest_is_withheld() {
     let dir = data_dir();
     let mut bench = Bench::start(dir.path());
