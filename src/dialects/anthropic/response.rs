@@ -172,11 +172,11 @@ fn read_usage(reader: &mut Reader<'_>, seen: &mut Observation, is_final: bool) -
             "inference_geo" => seen.region = shared(reader)?.or(seen.region.take()),
             "server_tool_use" => {
                 reader.object(|name, reader| {
-                    if name == "web_search_requests" {
-                        if let Some(calls) = reader.units()? {
-                            usage[Kind::WebSearch] = calls;
-                            has_search = true;
-                        }
+                    if name == "web_search_requests"
+                        && let Some(calls) = reader.units()?
+                    {
+                        usage[Kind::WebSearch] = calls;
+                        has_search = true;
                     }
                     Ok(())
                 })?;
