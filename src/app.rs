@@ -1,6 +1,43 @@
 //! The composition root: alone sees everything, and knows the order of start and stop.
+//!
+//! Start: log, catalog, ledger (which recovers), proxy, sockets, admin port, data port, signals. Stop: no new
+//! connections, exchanges under way finish (bounded), counting ends, the ledger folds everything and closes.
 
+use crate::api::{self, ApiState, ProviderReadiness, Readiness};
+use crate::catalog::{self, Catalog};
+use crate::clock::{Clock, SystemClock};
 pub use crate::config::Settings;
+use crate::ids::ExchangeId;
+use crate::ledger::Ledger;
+use crate::proxy::caller::Namer;
+use crate::proxy::counting::Counting;
+use crate::proxy::provider::Provider;
+use crate::proxy::{DataPort, Parts, Proxy};
+use crate::queries::view::ExchangeView;
+use crate::rules::RuleSet;
+use crate::store::Reader;
+use crate::telemetry::{Log, Metrics, Telemetry};
+use crate::tokens::count::Counter;
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use pingora_core::listeners::tls::TlsSettings;
+use pingora_core::server::Fds;
+use pingora_core::services::Service as _;
+use pingora_core::services::listening::Service;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{FromRawFd, IntoRawFd, RawFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+/// How often a drain, a fence and changed files are looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+const CATALOG_LOOK_EVERY: Duration = Duration::from_millis(500);
+const COUNTING_THREADS: usize = 1;
+/// The admin socket's name among those that are handed over in an upgrade; the data socket's is its address.
+const ADMIN_SOCKET: &str = "admin";
 
 /// Why the process ends.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -14,6 +51,399 @@ pub enum Failure {
 }
 
 /// Runs until asked to stop.
-pub fn serve(_settings: Settings) -> Result<(), Failure> {
-    Err(Failure::Fault("`serve` is not wired yet".to_owned()))
+pub fn serve(settings: Settings) -> Result<(), Failure> {
+    let log = Log::start(&settings.log);
+    trusted_authorities(&settings)?;
+    let house = House::build(&settings, log)?;
+    let sockets = Sockets::open(&settings)?;
+    let runtime = runtime("request", settings.threads)?;
+    let admin = runtime_of_admin()?;
+    let ended = house.run(&settings, sockets, &runtime, &admin);
+    // In order: nothing may settle after the ledger is closed.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    admin.shutdown_timeout(Duration::from_secs(1));
+    house.close();
+    ended
+}
+
+/// The parts that live as long as the process.
+struct House {
+    proxy: Arc<Proxy>,
+    reader: Reader,
+    clock: Arc<dyn Clock>,
+    overlays: Vec<PathBuf>,
+}
+
+impl House {
+    fn build(settings: &Settings, log: Log) -> Result<House, Failure> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let catalog = load_catalog(&settings.catalog_overlays).map_err(Failure::Fault)?;
+        let ledger = Ledger::open(settings.ledger.clone(), Arc::clone(&clock))
+            .map_err(|error| Failure::Fault(error.to_string()))?;
+        let names: Vec<&str> = settings.proxy.providers.iter().map(|provider| &*provider.name).collect();
+        let metrics =
+            Metrics::new(&names, env!("CARGO_PKG_VERSION")).map_err(|error| Failure::Fault(error.to_string()))?;
+        metrics.catalog_models.set(i64::try_from(catalog.models(None).len()).unwrap_or(i64::MAX));
+        let counter = Arc::new(Counter::new(random_key()?));
+        let reader = Reader::open(&settings.data_dir).map_err(|error| Failure::Fault(error.to_string()))?;
+        let asked = reader.clone();
+        let proxy = Proxy::new(Parts {
+            settings: settings.proxy.clone(),
+            catalog: Arc::new(ArcSwap::from_pointee(catalog)),
+            rules: Arc::new(ArcSwap::from_pointee(RuleSet)),
+            ledger: Arc::new(ledger),
+            lookup: Arc::new(move |id| attempts_of(&asked, id)),
+            counting: Counting::start(counter, COUNTING_THREADS),
+            telemetry: Arc::new(Telemetry::new(metrics, log)),
+            clock: Arc::clone(&clock),
+            namer: Namer::new(kept_key(&settings.data_dir)?),
+        });
+        let proxy = proxy.map_err(|error| Failure::Fault(error.to_string()))?;
+        Ok(House { proxy: Arc::new(proxy), reader, clock, overlays: settings.catalog_overlays.clone() })
+    }
+
+    fn run(
+        &self,
+        settings: &Settings,
+        sockets: Sockets,
+        data: &tokio::runtime::Runtime,
+        admin: &tokio::runtime::Runtime,
+    ) -> Result<(), Failure> {
+        let (stop, stopped) = watch::channel(false);
+        let mut service = Service::new("data".to_owned(), DataPort(Arc::clone(&self.proxy)));
+        let address = settings.proxy.listen.to_string();
+        match &settings.proxy.tls {
+            None => service.add_tcp(&address),
+            Some(tls) => service.add_tls_with_settings(&address, None, listener_tls(tls)?),
+        }
+        let fds = Arc::new(Mutex::new(sockets.fds));
+        let listening = Arc::clone(&fds);
+        data.spawn(async move { service.start_service(Some(listening), stopped, 1).await });
+        let router = api::router(self.api(settings, sockets.admin_address));
+        admin.spawn(async move {
+            let listener = sockets.admin.and_then(tokio::net::TcpListener::from_std);
+            match listener {
+                Ok(listener) => drop(axum::serve(listener, router).await),
+                Err(error) => tracing::error!(%error, "the admin port does not listen"),
+            }
+        });
+        tracing::info!(
+            data = %sockets.data_address,
+            admin = %sockets.admin_address,
+            data_dir = %settings.data_dir.display(),
+            catalog = %self.proxy.catalog.load().version(),
+            "listening"
+        );
+        let ended = data.block_on(self.until_asked_to_stop(settings, &fds));
+        let _ = stop.send(true);
+        data.block_on(self.drain(settings.proxy.drain_max));
+        ended
+    }
+
+    /// Looks after reloads and fences until a signal says stop.
+    async fn until_asked_to_stop(&self, settings: &Settings, fds: &Mutex<Fds>) -> Result<(), Failure> {
+        let fault = |error: std::io::Error| Failure::Fault(format!("signals cannot be watched: {error}"));
+        let mut terminate = signal(SignalKind::terminate()).map_err(fault)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(fault)?;
+        let mut quit = signal(SignalKind::quit()).map_err(fault)?;
+        let mut hangup = signal(SignalKind::hangup()).map_err(fault)?;
+        let mut look = tokio::time::interval(CATALOG_LOOK_EVERY);
+        let mut seen = overlay_hashes(&self.overlays);
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => return Ok(()),
+                _ = interrupt.recv() => return Ok(()),
+                _ = quit.recv() => {
+                    if self.hand_over(settings, fds) {
+                        return Ok(());
+                    }
+                }
+                _ = hangup.recv() => self.reload_catalog(),
+                _ = look.tick() => {
+                    let now = overlay_hashes(&self.overlays);
+                    if now != seen {
+                        seen = now;
+                        self.reload_catalog();
+                    }
+                    if let Some(why) = self.proxy.ledger.status().reason.filter(|_| self.proxy.ledger.status().fenced) {
+                        return Err(Failure::Fenced(why.to_string()));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Gives the listening sockets to the process that was started with `--upgrade`.
+    fn hand_over(&self, settings: &Settings, fds: &Mutex<Fds>) -> bool {
+        let path = upgrade_socket(&settings.data_dir);
+        match fds.lock().send_to_sock(path.to_string_lossy().as_ref()) {
+            Ok(_) => {
+                tracing::info!("sockets handed over; finishing what is under way");
+                true
+            }
+            Err(error) => {
+                tracing::error!(%error, "no process with --upgrade took the sockets over; going on");
+                false
+            }
+        }
+    }
+
+    /// A good catalog takes effect at once and whole; a bad one never does, and says so.
+    fn reload_catalog(&self) {
+        let metrics = &self.proxy.telemetry.metrics;
+        match load_catalog(&self.overlays) {
+            Ok(catalog) => {
+                tracing::info!(version = %catalog.version(), "catalog reloaded");
+                metrics.catalog_models.set(i64::try_from(catalog.models(None).len()).unwrap_or(i64::MAX));
+                metrics.catalog_reloads.with_label_values(&["ok"]).inc();
+                self.proxy.catalog.store(Arc::new(catalog));
+            }
+            Err(faults) => {
+                metrics.catalog_reloads.with_label_values(&["error"]).inc();
+                tracing::error!(%faults, "the changed catalog has faults; the one before stays in force");
+            }
+        }
+    }
+
+    /// Exchanges under way may finish.
+    async fn drain(&self, at_most: Duration) {
+        let until = tokio::time::Instant::now() + at_most;
+        let under_way = self.proxy.in_flight();
+        if under_way > 0 {
+            tracing::info!(under_way, ?at_most, "finishing what is under way");
+        }
+        while self.proxy.in_flight() > 0 && tokio::time::Instant::now() < until {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    fn close(&self) {
+        self.proxy.counting.finish();
+        let closed = self.proxy.ledger.close();
+        tracing::info!(folded = closed.folded, abandoned = closed.abandoned, "stopped");
+    }
+
+    fn api(&self, settings: &Settings, admin_address: SocketAddr) -> ApiState {
+        let (ready, shown) = (Arc::clone(&self.proxy), Arc::clone(&self.proxy));
+        ApiState {
+            reader: self.reader.clone(),
+            clock: Arc::clone(&self.clock),
+            is_loopback: admin_address.ip().is_loopback(),
+            admin_token: settings.admin_token.clone(),
+            readiness: Arc::new(move || readiness(&ready)),
+            metrics: Arc::new(move || exposition(&shown)),
+        }
+    }
+}
+
+/// The sockets, bound here or taken over.
+struct Sockets {
+    fds: Fds,
+    data_address: SocketAddr,
+    admin: std::io::Result<TcpListener>,
+    admin_address: SocketAddr,
+}
+
+impl Sockets {
+    fn open(settings: &Settings) -> Result<Sockets, Failure> {
+        let mut fds = Fds::new();
+        let key = settings.proxy.listen.to_string();
+        if settings.upgrade {
+            let path = upgrade_socket(&settings.data_dir);
+            fds.get_from_sock(path.to_string_lossy().as_ref()).map_err(|error| {
+                Failure::Fault(format!("no sockets were handed over within the time ({error}): start with --upgrade, then send SIGQUIT to the running farebox"))
+            })?;
+        } else {
+            fds.add(key.clone(), bind(settings.proxy.listen)?.into_raw_fd());
+            fds.add(ADMIN_SOCKET.to_owned(), bind(settings.admin_listen)?.into_raw_fd());
+        }
+        let missing = || {
+            Failure::Fault(
+                "the running farebox listens on another address; its sockets cannot be taken over".to_owned(),
+            )
+        };
+        let data = *fds.get(&key).ok_or_else(missing)?;
+        let admin = *fds.get(ADMIN_SOCKET).ok_or_else(missing)?;
+        Ok(Sockets { data_address: address_of(data)?, admin_address: address_of(admin)?, admin: listener(admin), fds })
+    }
+}
+
+fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
+    let fault = |error: std::io::Error| {
+        Failure::Fault(format!(
+            "{address} cannot be listened on: {error}. Is another process there? Choose another `listen`."
+        ))
+    };
+    let listener = TcpListener::bind(address).map_err(fault)?;
+    listener.set_nonblocking(true).map_err(fault)?;
+    Ok(listener)
+}
+
+/// A second handle on a socket that stays ours to hand over.
+fn listener(fd: RawFd) -> std::io::Result<TcpListener> {
+    // SAFETY: `fd` is open: it was bound or received a moment ago, and `Fds` never closes it.
+    #[expect(unsafe_code, reason = "the only way from a raw descriptor to a listener")]
+    let owned = std::mem::ManuallyDrop::new(unsafe { TcpListener::from_raw_fd(fd) });
+    let copy = owned.try_clone()?;
+    copy.set_nonblocking(true)?;
+    Ok(copy)
+}
+
+fn address_of(fd: RawFd) -> Result<SocketAddr, Failure> {
+    listener(fd)
+        .and_then(|listener| listener.local_addr())
+        .map_err(|error| Failure::Fault(format!("a socket has no address: {error}")))
+}
+
+fn upgrade_socket(data_dir: &Path) -> PathBuf {
+    data_dir.join("upgrade.sock")
+}
+
+fn listener_tls(tls: &crate::proxy::settings::ListenerTls) -> Result<TlsSettings, Failure> {
+    let (certificate, key) = (tls.certificate.to_string_lossy(), tls.key.to_string_lossy());
+    let fault = |error: String| {
+        Failure::Fault(format!("the listener's certificate {certificate} and key {key} cannot be used: {error}"))
+    };
+    for path in [&tls.certificate, &tls.key] {
+        std::fs::read(path).map_err(|error| fault(error.to_string()))?;
+    }
+    let mut settings = TlsSettings::intermediate(&certificate, &key).map_err(|error| fault(error.to_string()))?;
+    settings.enable_h2();
+    Ok(settings)
+}
+
+fn runtime(name: &str, threads: usize) -> Result<tokio::runtime::Runtime, Failure> {
+    let built = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads.max(1))
+        .thread_name(name)
+        .enable_all()
+        .build();
+    built.map_err(|error| Failure::Fault(format!("threads cannot be started: {error}")))
+}
+
+fn runtime_of_admin() -> Result<tokio::runtime::Runtime, Failure> {
+    runtime("admin", 1)
+}
+
+/// pingora panics without certificate authorities: say it before.
+fn trusted_authorities(settings: &Settings) -> Result<(), Failure> {
+    let needs =
+        settings.proxy.providers.iter().any(|provider| provider.base_url.https && provider.tls.ca_file.is_none());
+    if needs && rustls_native_certs::load_native_certs().certs.is_empty() {
+        return Err(Failure::Fault(
+            "no certificate authorities are installed, so no provider's certificate could be checked: install the package `ca-certificates`, or point SSL_CERT_FILE to a bundle".to_owned(),
+        ));
+    }
+    Ok(())
+}
+
+fn load_catalog(overlays: &[PathBuf]) -> Result<Catalog, String> {
+    let mut texts = Vec::new();
+    for path in overlays {
+        let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        texts.push((path.display().to_string(), text));
+    }
+    let overlays: Vec<(&str, &str)> = texts.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
+    catalog::file::load(catalog::file::SHIPPED, &overlays)
+        .map_err(|faults| faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+}
+
+fn overlay_hashes(overlays: &[PathBuf]) -> Vec<Option<blake3::Hash>> {
+    overlays.iter().map(|path| std::fs::read(path).ok().map(|bytes| blake3::hash(&bytes))).collect()
+}
+
+/// The key that names callers: random, made once, kept beside the ledger.
+fn kept_key(data_dir: &Path) -> Result<[u8; 32], Failure> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let path = data_dir.join("caller-names.key");
+    let fault = |error: std::io::Error| Failure::Fault(format!("{}: {error}", path.display()));
+    if let Ok(kept) = std::fs::read(&path) {
+        return kept.try_into().map_err(|_| {
+            Failure::Fault(format!(
+                "{} is damaged: 32 bytes are expected; delete it to name callers anew",
+                path.display()
+            ))
+        });
+    }
+    let key = random_key()?;
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(fault)?;
+    std::io::Write::write_all(&mut file, &key).and_then(|()| file.sync_all()).map_err(fault)?;
+    Ok(key)
+}
+
+/// An exchange's attempts, each with its caller's key name.
+fn attempts_of(reader: &Reader, id: ExchangeId) -> Vec<(Option<String>, serde_json::Value)> {
+    let rows = reader.exchange(id).unwrap_or_default();
+    let one = |row| {
+        let view = ExchangeView::new(id, std::slice::from_ref(row));
+        (row.key.as_deref().map(str::to_owned), serde_json::to_value(view).unwrap_or_default())
+    };
+    rows.iter().map(one).collect()
+}
+
+fn random_key() -> Result<[u8; 32], Failure> {
+    let mut key = [0u8; 32];
+    getrandom::fill(&mut key).map_err(|error| Failure::Fault(format!("no random numbers: {error}")))?;
+    Ok(key)
+}
+
+fn readiness(proxy: &Proxy) -> Readiness {
+    let status = proxy.ledger.status();
+    let mut providers: Vec<ProviderReadiness> =
+        proxy.providers.values().map(|provider| provider_readiness(provider)).collect();
+    providers.sort_by(|a, b| a.name.cmp(&b.name));
+    Readiness {
+        ready: status.accepting,
+        reasons: status.reason.iter().map(ToString::to_string).collect(),
+        catalog_version: proxy.catalog.load().version().to_string(),
+        ledger: serde_json::json!({
+            "accepting": status.accepting,
+            "fenced": status.fenced,
+            "folding": status.folding,
+            "epoch": status.epoch,
+            "open_reservations": status.open_reservations,
+            "backlog_events": status.backlog_events,
+            "backlog_bytes": status.backlog_bytes,
+            "last_sync_age_ms": u64::try_from(status.last_sync_age.as_millis()).unwrap_or(u64::MAX),
+            "last_commit_at": status.last_commit_at.map(|at| at.to_rfc3339()),
+            "fold_error": status.fold_error,
+            "spare_error": status.spare_error,
+        }),
+        providers,
+    }
+}
+
+fn provider_readiness(provider: &Provider) -> ProviderReadiness {
+    let health = provider.health.lock();
+    ProviderReadiness {
+        name: provider.settings.name.to_string(),
+        circuit: health.state().name().to_owned(),
+        consecutive_failures: u64::from(health.failures_in_a_row()),
+        last_failure: health.last_failure().map(str::to_owned),
+    }
+}
+
+fn exposition(proxy: &Proxy) -> String {
+    use crate::proxy::health::State;
+    let metrics = &proxy.telemetry.metrics;
+    let status = proxy.ledger.status();
+    metrics.ledger_accepting.set(i64::from(status.accepting));
+    metrics.ledger_backlog_events.set(i64::try_from(status.backlog_events).unwrap_or(i64::MAX));
+    metrics.ledger_last_sync_age.set(status.last_sync_age.as_secs_f64());
+    if let Some(at) = status.last_commit_at {
+        #[expect(clippy::cast_precision_loss, reason = "a moment as Prometheus writes it")]
+        metrics.ledger_last_commit.set(at.as_millis() as f64 / 1e3);
+    }
+    for provider in proxy.providers.values() {
+        let health = provider.health.lock();
+        let state = match health.state() {
+            State::Closed => 0,
+            State::HalfOpen { .. } => 1,
+            State::Open { .. } => 2,
+        };
+        let name = [&*provider.settings.name];
+        metrics.provider_circuit.with_label_values(&name).set(state);
+        metrics.provider_failures_in_a_row.with_label_values(&name).set(i64::from(health.failures_in_a_row()));
+    }
+    metrics.text()
 }

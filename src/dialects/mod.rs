@@ -321,6 +321,26 @@ pub enum RefusalKind {
     Internal,
 }
 
+impl RefusalKind {
+    /// The word in metrics and logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            RefusalKind::InvalidRequest => "invalid_request",
+            RefusalKind::Unauthenticated => "unauthenticated",
+            RefusalKind::Blocked => "blocked",
+            RefusalKind::NotFound => "not_found",
+            RefusalKind::TooLarge => "too_large",
+            RefusalKind::RequestTimeout => "request_timeout",
+            RefusalKind::BudgetExceeded => "budget_exceeded",
+            RefusalKind::RateLimited => "rate_limited",
+            RefusalKind::ProviderUnreachable => "provider_unreachable",
+            RefusalKind::ProviderTimeout => "provider_timeout",
+            RefusalKind::Unavailable => "unavailable",
+            RefusalKind::Internal => "internal",
+        }
+    }
+}
+
 /// A refusal in a dialect's shape: JSON.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefusalBody {

@@ -240,7 +240,7 @@ impl Ledger {
 
     /// Stops admitting, books what is still open as abandoned, folds everything, and ends the journal in order.
     /// Blocks up to `close_wait_max`; what the store did not take by then is folded at the next start.
-    pub fn close(self) -> Closed {
+    pub fn close(&self) -> Closed {
         self.shut()
     }
 

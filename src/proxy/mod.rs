@@ -1,3 +1,177 @@
-//! The data port.
+//! The data port: the journey of a request from an SDK's socket to a provider and back, with its accounts.
+//!
+//! `exchange` is the product; everything else here is called by it. Only this module and [`crate::app`] know pingora.
 
+pub mod account;
+pub mod attempt;
+pub mod caller;
+pub mod counting;
+pub mod deliver;
+pub mod downstream;
+pub mod exchange;
+pub mod foresee;
+pub mod health;
+pub mod offer;
+pub mod preview;
+pub mod provider;
+pub mod refusal;
+pub mod route;
 pub mod settings;
+pub mod surface;
+pub mod tunnel;
+pub mod upstream;
+
+use crate::catalog::Catalog;
+use crate::clock::Clock;
+use crate::ids::ExchangeId;
+use crate::ledger::Ledger;
+use crate::rules::RuleSet;
+use crate::telemetry::Telemetry;
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use downstream::BODY_PERMIT_BYTES;
+use pingora_core::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream};
+use pingora_core::protocols::http::ServerSession;
+use pingora_core::server::ShutdownWatch;
+use provider::Provider;
+use settings::Settings;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::sync::Semaphore;
+
+/// Finds an exchange's attempts in the ledger: each with the name of its caller's key, and as JSON. Blocks.
+pub type Lookup = Arc<dyn Fn(ExchangeId) -> Vec<(Option<String>, serde_json::Value)> + Send + Sync>;
+
+/// Everything that an exchange needs; one for the process.
+pub struct Proxy {
+    pub settings: Settings,
+    pub providers: HashMap<Arc<str>, Arc<Provider>>,
+    pub catalog: Arc<ArcSwap<Catalog>>,
+    pub rules: Arc<ArcSwap<RuleSet>>,
+    pub ledger: Arc<Ledger>,
+    pub lookup: Lookup,
+    pub counting: counting::Counting,
+    pub telemetry: Arc<Telemetry>,
+    pub clock: Arc<dyn Clock>,
+    pub namer: caller::Namer,
+    bodies: Arc<Semaphore>,
+    in_flight: AtomicUsize,
+}
+
+/// What [`Proxy::new`] is made from.
+pub struct Parts {
+    pub settings: Settings,
+    pub catalog: Arc<ArcSwap<Catalog>>,
+    pub rules: Arc<ArcSwap<RuleSet>>,
+    pub ledger: Arc<Ledger>,
+    pub lookup: Lookup,
+    pub counting: counting::Counting,
+    pub telemetry: Arc<Telemetry>,
+    pub clock: Arc<dyn Clock>,
+    pub namer: caller::Namer,
+}
+
+impl Proxy {
+    pub fn new(parts: Parts) -> Result<Proxy, provider::Unusable> {
+        let shared = provider::shared_connector();
+        let mut providers = HashMap::new();
+        for settings in &parts.settings.providers {
+            let provider = Provider::new(settings.clone(), &shared)?;
+            providers.insert(Arc::clone(&settings.name), Arc::new(provider));
+        }
+        let permits = usize::try_from(parts.settings.bodies_bytes_max / BODY_PERMIT_BYTES).unwrap_or(usize::MAX);
+        Ok(Proxy {
+            bodies: Arc::new(Semaphore::new(permits.clamp(1, Semaphore::MAX_PERMITS))),
+            in_flight: AtomicUsize::new(0),
+            settings: parts.settings,
+            providers,
+            catalog: parts.catalog,
+            rules: parts.rules,
+            ledger: parts.ledger,
+            lookup: parts.lookup,
+            counting: parts.counting,
+            telemetry: parts.telemetry,
+            clock: parts.clock,
+            namer: parts.namer,
+        })
+    }
+
+    /// Requests under way: a graceful stop waits for them.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    fn is_provider(&self, name: &str) -> bool {
+        self.providers.contains_key(name)
+    }
+
+    fn body_bounds(&self) -> downstream::BodyBounds {
+        downstream::BodyBounds {
+            bytes_max: self.settings.body_bytes_max,
+            room: Arc::clone(&self.bodies),
+            room_wait_max: self.settings.body_wait_max,
+            arrive_within: self.settings.request_timeout,
+        }
+    }
+}
+
+/// The pingora application: one call a request.
+pub struct DataPort(pub Arc<Proxy>);
+
+#[async_trait]
+impl HttpServerApp for DataPort {
+    async fn process_new_http(
+        self: &Arc<Self>,
+        mut session: ServerSession,
+        shutdown: &ShutdownWatch,
+    ) -> Option<ReusedHttpStream> {
+        let settings = &self.0.settings;
+        let head_within = settings.client_keepalive + settings.request_timeout;
+        match tokio::time::timeout(head_within, session.read_request()).await {
+            Ok(Ok(true)) => {}
+            Ok(Ok(false)) => return None,
+            Ok(Err(error)) => {
+                if *error.etype() == pingora_error::ErrorType::InvalidHTTPHeader {
+                    let _ = session.respond_error(400).await;
+                }
+                session.shutdown().await;
+                return None;
+            }
+            Err(_) => {
+                session.shutdown().await;
+                return None;
+            }
+        }
+        session.set_pipelining_enabled(true);
+        session.set_read_timeout(Some(settings.request_timeout));
+        if *shutdown.borrow() {
+            session.set_keepalive(None);
+        } else {
+            session.set_keepalive(Some(settings.client_keepalive.as_secs().max(1)));
+        }
+        let _under_way = UnderWay::begin(&self.0);
+        exchange::exchange(&self.0, &mut session).await;
+        let persistent = HttpPersistentSettings::for_session(&session);
+        let reusable = session.finish().await.ok().flatten()?;
+        Some(ReusedHttpStream::from_reusable_stream(reusable, persistent))
+    }
+}
+
+/// Counts a request as under way, also when its future is dropped.
+struct UnderWay<'a>(&'a Proxy);
+
+impl<'a> UnderWay<'a> {
+    fn begin(proxy: &'a Proxy) -> Self {
+        proxy.in_flight.fetch_add(1, Ordering::Relaxed);
+        proxy.telemetry.metrics.requests_in_flight.inc();
+        UnderWay(proxy)
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.0.telemetry.metrics.requests_in_flight.dec();
+    }
+}

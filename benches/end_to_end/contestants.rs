@@ -1,0 +1,145 @@
+//! The contestants: no proxy, an empty pingora `ProxyHttp`, Farebox.
+
+use async_trait::async_trait;
+use pingora_core::server::Server;
+use pingora_core::server::configuration::ServerConf;
+use pingora_core::upstreams::peer::HttpPeer;
+use pingora_proxy::{ProxyHttp, Session, http_proxy_service};
+use std::io::{BufRead, BufReader, Read};
+use std::net::TcpListener;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+
+/// A running contestant; killed when dropped.
+pub struct Contestant {
+    pub name: &'static str,
+    pub address: String,
+    pub process: Option<Process>,
+    _child: Option<Killed>,
+    _dir: Option<tempfile::TempDir>,
+}
+
+/// Whose CPU is charged to its calls.
+#[derive(Clone, Copy)]
+pub struct Process {
+    pub pid: u32,
+    /// How the names of the threads that carry requests begin.
+    pub request_threads: &'static str,
+}
+
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Core of the contestants; the upstream and the load run on the other.
+const CONTESTANT_CORE: usize = 0;
+const LOAD_CORE: usize = 1;
+
+pub fn start_upstream() -> Contestant {
+    pin(std::process::id(), LOAD_CORE);
+    let mut child = own(&["upstream"], LOAD_CORE);
+    let address = first_line(child.stdout.take().unwrap());
+    Contestant { name: "direct", address, process: None, _child: Some(Killed(child)), _dir: None }
+}
+
+pub fn start_all(upstream: &str) -> Vec<Contestant> {
+    let direct = Contestant { name: "direct", address: upstream.to_owned(), process: None, _child: None, _dir: None };
+    vec![direct, pass(upstream), farebox(upstream)]
+}
+
+fn pass(upstream: &str) -> Contestant {
+    let address = free_address();
+    let child = own(&["pass", &format!("{address},{upstream}")], CONTESTANT_CORE);
+    wait_for(&address);
+    let process = Some(Process { pid: child.id(), request_threads: "" });
+    Contestant { name: "pass", address, process, _child: Some(Killed(child)), _dir: None }
+}
+
+fn farebox(upstream: &str) -> Contestant {
+    let dir = tempfile::tempdir().unwrap();
+    let address = free_address();
+    let config = dir.path().join("farebox.yaml");
+    std::fs::write(&config, format!("listen: {address}\nadmin_listen: 127.0.0.1:0\ndata_dir: {}\nthreads: 1\ndefault_provider: openai\nproviders:\n  - name: openai\n    dialect: openai\n    base_url: http://{upstream}/v1\n    key: caller\n", dir.path().join("data").display())).unwrap();
+    let log = std::fs::File::create(dir.path().join("log")).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_farebox"));
+    command.arg("serve").arg("--config").arg(&config).env("FAREBOX_LOG_FORMAT", "json").stderr(log);
+    let child = spawn(command, CONTESTANT_CORE);
+    wait_for(&address);
+    let process = Some(Process { pid: child.id(), request_threads: "request" });
+    Contestant { name: "farebox", address, process, _child: Some(Killed(child)), _dir: Some(dir) }
+}
+
+/// An empty `ProxyHttp` on one thread; `addresses` is `listen,upstream`.
+pub fn pass_through(addresses: &str) {
+    let (listen, upstream) = addresses.split_once(',').unwrap();
+    let conf = ServerConf { threads: 1, ..ServerConf::default() };
+    let mut server = Server::new_with_opt_and_conf(None, conf);
+    server.bootstrap();
+    let mut service = http_proxy_service(&server.configuration, Pass(upstream.to_owned()));
+    service.add_tcp(listen);
+    server.add_service(service);
+    server.run_forever();
+}
+
+struct Pass(String);
+
+#[async_trait]
+impl ProxyHttp for Pass {
+    type CTX = ();
+    fn new_ctx(&self) {}
+    async fn upstream_peer(&self, _: &mut Session, (): &mut ()) -> pingora_core::Result<Box<HttpPeer>> {
+        Ok(Box::new(HttpPeer::new(self.0.as_str(), false, String::new())))
+    }
+}
+
+pub fn machine() -> String {
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = info
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"))
+        .map_or("unknown", |rest| rest.trim_start_matches(['\t', ' ', ':']));
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    format!("{model}, {cores} cores, Linux")
+}
+
+fn own(arguments: &[&str], core: usize) -> Child {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(arguments).stdout(Stdio::piped());
+    spawn(command, core)
+}
+
+fn spawn(mut command: Command, core: usize) -> Child {
+    command.process_group(0);
+    let child = command.spawn().unwrap();
+    pin(child.id(), core);
+    child
+}
+
+fn pin(pid: u32, core: usize) {
+    let mask = format!("{}", core);
+    let done = Command::new("taskset").args(["-a", "-c", "-p", &mask, &pid.to_string()]).stdout(Stdio::null()).status();
+    assert!(done.is_ok_and(|status| status.success()), "taskset (util-linux) is needed to pin the contestants");
+}
+
+fn first_line(output: impl Read) -> String {
+    let mut line = String::new();
+    BufReader::new(output).read_line(&mut line).unwrap();
+    line.trim().to_owned()
+}
+
+fn free_address() -> String {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+}
+
+fn wait_for(address: &str) {
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while std::net::TcpStream::connect(address).is_err() {
+        assert!(std::time::Instant::now() < until, "{address} does not listen");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}

@@ -1,0 +1,348 @@
+//! One attempt's account: the hold on the ledger and the meter on the response, settled exactly once, whatever happens.
+//!
+//! An [`Account`] that is dropped without [`Account::settle`] (a panic, a runtime that ends) settles itself: the drop
+//! hands it to the counting threads, and past those the reservation's own drop books its estimate.
+
+use super::Proxy;
+use crate::catalog::model::Terms;
+use crate::catalog::{Catalog, Offer, Pricing, Unpriced};
+use crate::dialects::{Dialect, Endpoint, Flavor, Observation, OutputText};
+use crate::event::{Closing, Event, Outcome};
+use crate::ledger::admission::Reservation;
+use crate::meter::{Counts, Metered, Reading, ResponseHead, ResponseMeter, reading};
+use crate::money::Usd;
+use crate::telemetry::Beside;
+use crate::tokens::facts::RequestFacts;
+use crate::tokens::usage::{TokenUsage, UsageSource};
+use bytes::Bytes;
+use http::header;
+use pingora_http::ResponseHeader;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What is fixed when an attempt begins.
+pub struct Call {
+    pub endpoint: Endpoint,
+    pub dialect: Dialect,
+    pub flavor: Flavor,
+    pub facts: Arc<RequestFacts>,
+    /// The request's body as the caller sent it, for counting; empty where it streamed through.
+    pub body: Bytes,
+    pub offer: Option<Offer>,
+    pub terms: Terms,
+    pub client: Option<Arc<str>>,
+}
+
+/// How an attempt ended, as the journey saw it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// The response was passed on to its end.
+    Finished,
+    ClientGone,
+    /// The response ended before its end, or none came.
+    Broken {
+        outcome: Outcome,
+        detail: Arc<str>,
+    },
+    /// No byte of the request was accepted: nothing is charged.
+    NotSent {
+        detail: Arc<str>,
+    },
+    /// Nobody said how: a panic, or the runtime ended.
+    Abandoned,
+}
+
+/// Moments of an attempt.
+#[derive(Clone, Copy, Debug)]
+pub struct Marks {
+    /// The request had arrived.
+    pub arrived: Instant,
+    /// Its body had been read.
+    pub read: Instant,
+    /// The request left for the provider.
+    pub sent: Option<Instant>,
+    /// The last byte of the provider's response.
+    pub answered: Option<Instant>,
+}
+
+/// An attempt under way.
+pub struct Account {
+    proxy: Arc<Proxy>,
+    unsettled: Option<Box<Unsettled>>,
+}
+
+/// Everything needed to settle, in one piece, so that it can move to another thread.
+pub struct Unsettled {
+    reservation: Reservation,
+    pub call: Arc<Call>,
+    meter: Option<ResponseMeter>,
+    metered: Option<Metered>,
+    status: Option<u16>,
+    provider_request_id: Option<Arc<str>>,
+    pub marks: Marks,
+    request_bytes: u64,
+    response_bytes: u64,
+    progress_told: Instant,
+    ending: Ending,
+}
+
+impl Account {
+    pub fn open(proxy: &Arc<Proxy>, reservation: Reservation, call: Arc<Call>, marks: Marks) -> Account {
+        let unsettled = Unsettled {
+            reservation,
+            call,
+            meter: None,
+            metered: None,
+            status: None,
+            provider_request_id: None,
+            request_bytes: 0,
+            response_bytes: 0,
+            progress_told: marks.read,
+            marks,
+            ending: Ending::Abandoned,
+        };
+        Account { proxy: Arc::clone(proxy), unsettled: Some(Box::new(unsettled)) }
+    }
+
+    /// The request's bytes left.
+    pub fn sent(&mut self, bytes: u64) {
+        if let Some(open) = &mut self.unsettled {
+            open.marks.sent.get_or_insert_with(Instant::now);
+            open.request_bytes += bytes;
+        }
+    }
+
+    /// The provider's response head came.
+    pub fn answered(&mut self, head: &ResponseHeader) {
+        let Some(open) = &mut self.unsettled else { return };
+        let text = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
+        open.status = Some(head.status.as_u16());
+        open.provider_request_id = ["x-request-id", "request-id", "x-goog-request-id", "apim-request-id"]
+            .iter()
+            .find_map(|name| text(name))
+            .map(Arc::from);
+        let response = ResponseHead {
+            status: head.status.as_u16(),
+            content_type: text(header::CONTENT_TYPE.as_str()),
+            content_encoding: text(header::CONTENT_ENCODING.as_str()),
+        };
+        let call = &open.call;
+        open.meter = Some(ResponseMeter::new(call.dialect, &call.endpoint, call.flavor, &response));
+    }
+
+    /// Bytes of the response, after they went to the client.
+    pub fn observe(&mut self, chunk: &[u8]) {
+        let Some(open) = &mut self.unsettled else { return };
+        open.response_bytes += chunk.len() as u64;
+        let Some(meter) = &mut open.meter else { return };
+        meter.observe(chunk, self.proxy.clock.now());
+        if open.reservation.opening().stream && open.progress_told.elapsed() >= self.proxy.settings.progress_interval {
+            open.progress_told = Instant::now();
+            open.reservation.progress(meter.output_tokens_so_far());
+        }
+    }
+
+    /// The last byte of the provider's response came.
+    pub fn ended(&mut self) {
+        if let Some(open) = &mut self.unsettled {
+            open.marks.answered = Some(Instant::now());
+        }
+    }
+
+    /// Settles. Where the provider reported no usage, the count is made by the counting threads, and `settle` returns
+    /// before it is; [`Account::settle_and_wait`] returns after.
+    pub fn settle(mut self, ending: Ending) {
+        self.hand_over(ending);
+    }
+
+    /// As [`Account::settle`], and waits for the event: its cost goes into a header.
+    pub async fn settle_and_wait(mut self, ending: Ending) -> Option<Arc<Event>> {
+        let open = self.close(ending)?;
+        if open.wants_count() {
+            let proxy = Arc::clone(&self.proxy);
+            return proxy.counting.count_and_book(&proxy, open).await;
+        }
+        Some(open.book(&self.proxy, Counts::default()))
+    }
+
+    fn hand_over(&mut self, ending: Ending) {
+        let Some(open) = self.close(ending) else { return };
+        if open.wants_count() {
+            let proxy = Arc::clone(&self.proxy);
+            proxy.counting.book_later(&proxy, open);
+        } else {
+            open.book(&self.proxy, Counts::default());
+        }
+    }
+
+    fn close(&mut self, ending: Ending) -> Option<Box<Unsettled>> {
+        let mut open = self.unsettled.take()?;
+        open.metered = open.meter.take().map(ResponseMeter::finish);
+        open.ending = ending;
+        Some(open)
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        self.hand_over(Ending::Abandoned);
+    }
+}
+
+impl Unsettled {
+    /// The provider may have billed and did not say what: our tokenizer must.
+    pub fn wants_count(&self) -> bool {
+        let silent = !self.metered.as_ref().is_some_and(|metered| is_final(&metered.observation));
+        self.call.endpoint.metered && self.may_be_billed() && silent
+    }
+
+    /// What flowed out, for counting.
+    pub fn output(&self) -> Option<&OutputText> {
+        self.metered.as_ref().map(|metered| &metered.observation.output)
+    }
+
+    fn may_be_billed(&self) -> bool {
+        !matches!(self.ending, Ending::NotSent { .. }) && self.status.is_none_or(|status| status < 400)
+    }
+
+    /// Reading → cost → settled reservation → log line and metrics.
+    pub fn book(self, proxy: &Proxy, counts: Counts) -> Arc<Event> {
+        let catalog = proxy.catalog.load();
+        let closing = self.closing(&catalog, &counts);
+        let beside = Beside {
+            model_label: self.call.offer.as_ref().map(|offer| Arc::clone(&offer.model.id)),
+            client: self.call.client.clone(),
+            detail: self.detail(),
+        };
+        let event = self.reservation.settle(closing);
+        proxy.telemetry.settled(&event, beside);
+        event
+    }
+
+    fn closing(&self, catalog: &Catalog, counts: &Counts) -> Closing {
+        let read = self.read(counts);
+        let seen = self.metered.as_ref().map(|metered| &metered.observation);
+        let elapsed = self.marks.arrived.elapsed();
+        let opening = self.reservation.opening();
+        let started = opening.started_at;
+        let ended_at = crate::clock::Timestamp(started.as_micros().saturating_add(micros_signed(elapsed)));
+        Closing {
+            ended_at,
+            response_model: seen.and_then(|seen| seen.response_model.clone()),
+            status: self.status,
+            outcome: self.outcome(),
+            complete: self.ending == Ending::Finished
+                && seen.is_none_or(|seen| {
+                    seen.finished || self.status.is_some_and(|status| status >= 400) || !self.call.endpoint.metered
+                }),
+            usage: read.usage,
+            usage_source: read.source,
+            pricing: self.price(catalog, &read),
+            service_tier: seen.and_then(|seen| seen.service_tier.clone()),
+            provider_cost: seen.and_then(|seen| seen.provider_cost),
+            provider_request_id: self
+                .provider_request_id
+                .clone()
+                .or_else(|| seen.and_then(|seen| seen.response_id.clone())),
+            finish_reason: seen.and_then(|seen| seen.finish_reason.clone()),
+            overhead_micros: self.marks.sent.map(|sent| micros(self.marks.overhead(sent))),
+            first_token_micros: self.first_token(started),
+            upstream_micros: self
+                .marks
+                .sent
+                .zip(self.marks.answered)
+                .map(|(sent, end)| micros(end.saturating_duration_since(sent))),
+            request_bytes: self.request_bytes,
+            response_bytes: self.response_bytes,
+            withheld: Usd::ZERO,
+        }
+    }
+
+    fn first_token(&self, started: crate::clock::Timestamp) -> Option<u64> {
+        self.metered.as_ref()?.first_content_at.map(|at| at.micros_since(started))
+    }
+
+    fn read(&self, counts: &Counts) -> Reading {
+        if !self.call.endpoint.metered {
+            return Reading { usage: TokenUsage::ZERO, source: UsageSource::None };
+        }
+        let silent = Observation::default();
+        let seen = self.metered.as_ref().map_or(&silent, |metered| &metered.observation);
+        if !self.may_be_billed() && !is_final(seen) {
+            return Reading { usage: TokenUsage::ZERO, source: UsageSource::Reported };
+        }
+        reading(seen, &self.call.facts, counts)
+    }
+
+    fn price(&self, catalog: &Catalog, read: &Reading) -> Pricing {
+        if !self.call.endpoint.metered {
+            return Pricing::Unmetered;
+        }
+        let seen = self.metered.as_ref().map(|metered| &metered.observation);
+        let opening = self.reservation.opening();
+        let answered = seen.and_then(|seen| seen.response_model.as_deref());
+        // The model that answered sets the price where the catalog knows it (routers, deployments, dated names).
+        let offer =
+            answered.and_then(|name| catalog.resolve(&opening.provider, name)).or_else(|| self.call.offer.clone());
+        let terms = Terms {
+            service_tier: seen
+                .and_then(|seen| seen.service_tier.clone())
+                .or_else(|| self.call.terms.service_tier.clone()),
+            ..self.call.terms.clone()
+        };
+        match offer {
+            Some(offer) => offer.model.price(&read.usage, &terms, opening.started_at),
+            None if read.usage.is_zero() && read.source == UsageSource::Reported && !self.may_be_billed() => {
+                Pricing::Unmetered
+            }
+            None => Pricing::Unpriced(Unpriced::UnknownModel),
+        }
+    }
+
+    fn outcome(&self) -> Outcome {
+        match (&self.ending, self.status) {
+            (Ending::Finished, Some(status)) if status >= 400 => Outcome::of_status(status),
+            (Ending::Finished, _) if self.was_cut_unnoticed() => Outcome::ProviderCut,
+            (Ending::Finished, _) => Outcome::Ok,
+            (Ending::ClientGone, _) => Outcome::CallerCancelled,
+            (Ending::Broken { outcome, .. }, _) => *outcome,
+            (Ending::NotSent { .. }, _) => Outcome::ProviderConnectionFailed,
+            (Ending::Abandoned, _) => Outcome::ProxyInternal,
+        }
+    }
+
+    /// A stream whose transport ended well, but without the dialect's ending and without usage.
+    fn was_cut_unnoticed(&self) -> bool {
+        let seen = self.metered.as_ref().map(|metered| &metered.observation);
+        let streamed = self.call.endpoint.metered && self.reservation.opening().stream;
+        streamed && seen.is_some_and(|seen| !seen.finished && !is_final(seen) && seen.error_code.is_none())
+    }
+
+    fn detail(&self) -> Option<Arc<str>> {
+        match &self.ending {
+            Ending::Broken { detail, .. } | Ending::NotSent { detail } => Some(Arc::clone(detail)),
+            Ending::Finished | Ending::ClientGone | Ending::Abandoned => None,
+        }
+    }
+}
+
+impl Marks {
+    /// Time in our hands: from the read request to its leaving, and from the response's end to now.
+    fn overhead(&self, sent: Instant) -> Duration {
+        let before = sent.saturating_duration_since(self.read);
+        before + self.answered.map_or(Duration::ZERO, |answered| answered.elapsed())
+    }
+}
+
+/// The provider said what the whole response used.
+fn is_final(seen: &Observation) -> bool {
+    seen.usage.is_some() && seen.usage_is_final
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn micros_signed(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}

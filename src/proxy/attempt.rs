@@ -1,0 +1,384 @@
+//! One attempt: bounded, decided and journalled anew, then sent; its answer is handed to [`super::deliver`].
+
+use super::Proxy;
+use super::account::{Account, Call, Ending, Marks};
+use super::deliver::{self, Delivery};
+use super::downstream;
+use super::exchange::{Arrived, Asked, AskedBody};
+use super::foresee::{Foreseen, foresee, terms};
+use super::offer::Target;
+use super::refusal;
+use super::surface;
+use super::upstream::{Connection, Failure, Framing, HeadPlan, head};
+use crate::clock::Timestamp;
+use crate::dialects::splice::{Edits, splice};
+use crate::dialects::{Dialect, Operation, Refusal, RefusalKind};
+use crate::event::Opening;
+use crate::ids::EventId;
+use crate::rules::{Decision, Question};
+use bytes::Bytes;
+use http::Method;
+use pingora_core::protocols::http::ServerSession;
+use pingora_http::{RequestHeader, ResponseHeader};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Of an error response that is tried again, this much is read so that its connection can be kept.
+const RETRIED_BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// How one attempt went, for the loop over attempts.
+pub enum Attempt {
+    /// The response was written, or the client is gone.
+    Done,
+    /// Farebox says no; nothing was sent.
+    Refused(Refusal),
+    Failed {
+        failure: Failure,
+        pause: Option<Duration>,
+    },
+}
+
+/// One attempt: bounded, decided and journalled anew.
+pub struct Run<'a> {
+    pub proxy: &'a Arc<Proxy>,
+    pub arrived: &'a Arrived,
+    pub asked: &'a Asked,
+    pub target: &'a Target,
+    /// 1 for the first attempt of its exchange.
+    pub number: u16,
+    /// Another attempt may follow: a status that the settings name is tried again instead of passed on.
+    pub can_retry: bool,
+}
+
+impl Run<'_> {
+    pub async fn attempt(&self, session: &mut ServerSession) -> Attempt {
+        let Some(_slot) = self.target.provider.slot().await else { return Attempt::Refused(self.full()) };
+        let foreseen = foresee(self.proxy, self.arrived, self.asked, self.target);
+        let mut account = match self.reserve(&foreseen).await {
+            Ok(account) => account,
+            Err(refused) => return Attempt::Refused(refused),
+        };
+        let mut connection = match Connection::open(&self.target.provider, self.proxy.clock.now()).await {
+            Ok(connection) => connection,
+            Err(failure) => return self.not_sent(account, failure),
+        };
+        let sent = self.send(session, &mut connection, &mut account).await;
+        let answer = match sent {
+            Err(Stop::ClientGone) => return self.client_gone(account, connection).await,
+            Err(Stop::Failed(failure)) => Err(failure),
+            Ok(()) => match self.response_head(session, &mut connection).await {
+                Some(answer) => answer,
+                None => return self.client_gone(account, connection).await,
+            },
+        };
+        let response = match answer {
+            Ok(response) => response,
+            Err(failure) => {
+                connection.release(false).await;
+                return self.broken(account, failure);
+            }
+        };
+        account.answered(&response);
+        let status = response.status.as_u16();
+        let failure = (status >= 500).then(|| format!("it answered {status}"));
+        self.target.provider.health.lock().record(failure, self.proxy.clock.now());
+        if surface::lists_models_itself(self.arrived, status) {
+            return self.models_of_the_catalog(session, account, connection).await;
+        }
+        if self.can_retry && self.asked.is_whole() && self.target.provider.settings.retries.statuses.contains(&status) {
+            return self.try_again(account, connection, &response).await;
+        }
+        let delivery = Delivery {
+            proxy: self.proxy,
+            arrived: self.arrived,
+            asked: self.asked,
+            target: self.target,
+            foreseen: &foreseen,
+        };
+        deliver::deliver(delivery, session, connection, account, response).await;
+        Attempt::Done
+    }
+
+    /// Bound, decide, reserve: the journal has the attempt before its first byte leaves.
+    pub async fn reserve(&self, foreseen: &Foreseen) -> Result<Account, Refusal> {
+        let (arrived, asked) = (self.arrived, self.asked);
+        let rules = self.proxy.rules.load();
+        let question = Question { caller: &arrived.caller, facts: &asked.facts, ceiling: foreseen.ceiling };
+        let decision = rules.decide(question);
+        let opening = self.opening(&decision, foreseen);
+        let Decision::Admit { claims, .. } = decision;
+        let reserved = self.proxy.ledger.admission().reserve(opening, claims).await;
+        let reservation = reserved.map_err(|away| Refusal {
+            retry_after_seconds: Some(1),
+            ..refusal::because(
+                RefusalKind::Unavailable,
+                format!("Farebox's ledger does not admit requests now: {away}. Nothing was sent."),
+            )
+        })?;
+        let call = Arc::new(Call {
+            endpoint: arrived.endpoint.clone(),
+            dialect: arrived.dialect,
+            flavor: self.target.provider.settings.flavor,
+            facts: Arc::clone(&asked.facts),
+            body: if arrived.endpoint.metered { asked.whole() } else { Bytes::new() },
+            offer: self.target.offer.clone(),
+            terms: terms(arrived, asked),
+            client: arrived.client.clone(),
+        });
+        let marks = Marks { arrived: arrived.started, read: asked.read, sent: None, answered: None };
+        Ok(Account::open(self.proxy, reservation, call, marks))
+    }
+
+    fn opening(&self, decision: &Decision, foreseen: &Foreseen) -> Opening {
+        let (arrived, asked) = (self.arrived, self.asked);
+        let header = |name: &str| arrived.head.headers.get(name).and_then(|value| value.to_str().ok());
+        let elapsed = i64::try_from(arrived.started.elapsed().as_micros()).unwrap_or(0);
+        // A first attempt began when its request arrived; a later one begins now.
+        let started_at = if self.number == 1 { arrived.at } else { Timestamp(arrived.at.as_micros() + elapsed) };
+        Opening {
+            id: EventId(self.proxy.ledger.next_event_id(started_at).0),
+            exchange: arrived.id,
+            attempt: self.number,
+            started_at,
+            caller: Arc::clone(&arrived.caller),
+            attribution: Arc::clone(&asked.attribution),
+            provider: Arc::clone(&self.target.provider.settings.name),
+            dialect: arrived.dialect,
+            operation: arrived.endpoint.operation,
+            requested_model: asked.facts.requested_model.clone(),
+            upstream_model: self.target.model.clone(),
+            stream: asked.facts.stream,
+            client_request_id: header("x-client-request-id")
+                .or_else(|| header("x-request-id"))
+                .map(|id| Arc::from(&id[..id.len().min(128)])),
+            decision: Arc::from(decision.name()),
+            rule: decision.rule().cloned(),
+            ceiling: foreseen.ceiling,
+            estimate: foreseen.estimated_cost,
+            estimated_usage: foreseen.estimate,
+            estimated_input_cost: foreseen.estimated_input_cost,
+            cost_per_1k_output: foreseen.cost_per_1k_output,
+        }
+    }
+
+    /// Sends head and body; a streaming body is passed on as it comes.
+    async fn send(
+        &self,
+        session: &mut ServerSession,
+        connection: &mut Connection,
+        account: &mut Account,
+    ) -> Result<(), Stop> {
+        let timeouts = self.target.provider.settings.timeouts;
+        let (body, framing) = match &self.asked.body {
+            AskedBody::Whole(whole) => {
+                let body = self.edited(&whole.bytes);
+                let framing = if body.is_empty() && self.arrived.head.method != Method::POST {
+                    Framing::Nothing
+                } else {
+                    Framing::Length(body.len() as u64)
+                };
+                (body, framing)
+            }
+            AskedBody::Streaming { prefix } => (prefix.clone(), streaming_framing(session)),
+        };
+        let rest = self.rest();
+        let plan = HeadPlan {
+            original: &self.arrived.head,
+            provider: &self.target.provider,
+            dialect: self.arrived.dialect,
+            rest: &rest,
+            query: self.arrived.query.as_deref(),
+            framing,
+            identity: self.asks_for_usage(),
+            caller_key_may_pass: self.target.caller_key_may_pass,
+        };
+        let head = head(&plan).map_err(|error| {
+            Stop::Failed(Failure::NotConnected(format!("the request cannot be written: {}", error.etype().as_str())))
+        })?;
+        account.sent(body.len() as u64);
+        if matches!(self.asked.body, AskedBody::Whole(_)) {
+            return connection.send(head, body, timeouts.first_byte).await.map_err(Stop::Failed);
+        }
+        self.send_streaming(session, connection, account, head, body).await
+    }
+
+    async fn send_streaming(
+        &self,
+        session: &mut ServerSession,
+        connection: &mut Connection,
+        account: &mut Account,
+        head: RequestHeader,
+        prefix: Bytes,
+    ) -> Result<(), Stop> {
+        let broken = |_| Stop::Failed(Failure::NoResponse("it closed the connection".to_owned()));
+        connection.session.set_write_timeout(Some(self.target.provider.settings.timeouts.first_byte));
+        connection.session.write_request_header(Box::new(head)).await.map_err(broken)?;
+        let mut next = Some(prefix);
+        while let Some(chunk) = next {
+            // An answer may come before everything was sent (413): stop sending and read it.
+            if !chunk.is_empty() && connection.session.write_request_body(chunk, false).await.is_err() {
+                return Ok(());
+            }
+            next = match downstream::next_chunk(session).await {
+                Ok(chunk) => chunk,
+                Err(_) => return Err(Stop::ClientGone),
+            };
+            account.sent(next.as_ref().map_or(0, |chunk| chunk.len() as u64));
+        }
+        let _ = connection.session.finish_request_body().await;
+        Ok(())
+    }
+
+    /// The body as it leaves: the model's name and our request for usage written in, nothing else changed.
+    fn edited(&self, body: &Bytes) -> Bytes {
+        let in_path = self.arrived.endpoint.model_in_path.is_some();
+        let model = self.target.model.as_deref().filter(|_| self.target.renamed && !in_path);
+        let edits = Edits { model, output_limit: None, include_usage: self.asks_for_usage() };
+        splice(body, &self.asked.facts.splice, &edits)
+    }
+
+    /// A renamed model that stands in the path is renamed there.
+    fn rest(&self) -> String {
+        match (&self.arrived.endpoint.model_in_path, &self.target.model) {
+            (Some(old), Some(new)) if self.target.renamed => self.arrived.rest.replacen(&**old, new, 1),
+            _ => self.arrived.rest.clone(),
+        }
+    }
+
+    fn asks_for_usage(&self) -> bool {
+        asks_for_usage(self.arrived, self.asked, self.target)
+    }
+
+    /// The response's head; `None` when the client left before it and its provider is to be told.
+    async fn response_head(
+        &self,
+        session: &mut ServerSession,
+        connection: &mut Connection,
+    ) -> Option<Result<ResponseHeader, Failure>> {
+        let settings = &self.target.provider.settings;
+        let timeout = settings.timeouts.first_byte.min(settings.timeouts.whole);
+        let head = connection.response_head(timeout);
+        if settings.on_client_gone == super::settings::OnClientGone::Drain {
+            return Some(head.await);
+        }
+        tokio::select! {
+            biased;
+            head = head => Some(head),
+            _gone = session.read_body_or_idle(true) => None,
+        }
+    }
+
+    fn not_sent(&self, account: Account, failure: Failure) -> Attempt {
+        self.target.provider.health.lock().record(Some(format!("{failure:?}")), self.proxy.clock.now());
+        account.settle(Ending::NotSent { detail: Arc::from(format!("{failure:?}")) });
+        Attempt::Failed { failure, pause: None }
+    }
+
+    fn broken(&self, account: Account, failure: Failure) -> Attempt {
+        self.target.provider.health.lock().record(Some(format!("{failure:?}")), self.proxy.clock.now());
+        let ending = Ending::Broken { outcome: refusal::outcome(&failure), detail: Arc::from(format!("{failure:?}")) };
+        account.settle(ending);
+        Attempt::Failed { failure, pause: None }
+    }
+
+    async fn client_gone(&self, account: Account, connection: Connection) -> Attempt {
+        connection.release(false).await;
+        account.settle(Ending::ClientGone);
+        Attempt::Done
+    }
+
+    /// The provider has no list of models: the catalog's is given.
+    async fn models_of_the_catalog(
+        &self,
+        session: &mut ServerSession,
+        account: Account,
+        connection: Connection,
+    ) -> Attempt {
+        connection.release(false).await;
+        account.settle(Ending::Finished);
+        let provider = &self.target.provider.settings.name;
+        let models = self.proxy.catalog.load().models(Some(provider));
+        let body = surface::model_list(self.arrived.dialect, &models).to_string().into_bytes();
+        let headers = [("x-farebox-exchange-id", self.arrived.id.to_string())];
+        downstream::respond_json(session, 200, &headers, body).await;
+        Attempt::Done
+    }
+
+    /// A status that the settings name: its attempt is settled, and the next one waits as the provider asks.
+    async fn try_again(&self, mut account: Account, mut connection: Connection, response: &ResponseHeader) -> Attempt {
+        let mut read = 0;
+        let whole = loop {
+            match connection.session.read_response_body().await {
+                Ok(Some(chunk)) if read + chunk.len() <= RETRIED_BODY_BYTES_MAX => {
+                    read += chunk.len();
+                    account.observe(&chunk);
+                }
+                Ok(None) => break true,
+                Ok(Some(_)) | Err(_) => break false,
+            }
+        };
+        connection.release(whole).await;
+        account.ended();
+        account.settle(Ending::Finished);
+        let asked = response.headers.get("retry-after").and_then(|value| value.to_str().ok()?.trim().parse().ok());
+        let pause =
+            asked.map(Duration::from_secs).filter(|pause| *pause <= self.target.provider.settings.retries.pause_max);
+        Attempt::Failed { failure: Failure::Rejected(response.status.as_u16()), pause }
+    }
+
+    /// By default only what no provider accepted is tried again, and only a body that is still here can be.
+    pub fn may_try_again(&self, failure: &Failure) -> bool {
+        matches!(failure, Failure::NotConnected(_) | Failure::Rejected(_)) && self.asked.is_whole()
+    }
+
+    /// The pause before the next try: doubled each time, with jitter between a half and the whole.
+    pub fn pause(&self, tried: u16) -> Duration {
+        let retries = &self.target.provider.settings.retries;
+        let doubled =
+            retries.pause.saturating_mul(1 << u32::from(tried.saturating_sub(1)).min(16)).min(retries.pause_max);
+        let mut random = [0u8; 1];
+        let _ = getrandom::fill(&mut random);
+        doubled / 2 + doubled.mul_f64(f64::from(random[0]) / 512.0)
+    }
+
+    fn full(&self) -> Refusal {
+        let name = &self.target.provider.settings.name;
+        Refusal {
+            retry_after_seconds: Some(1),
+            ..refusal::because(
+                RefusalKind::Unavailable,
+                format!(
+                    "As many calls to `{name}` are under way as its `concurrency_max` allows. Try again in a moment."
+                ),
+            )
+        }
+    }
+}
+
+/// Why sending stopped.
+enum Stop {
+    ClientGone,
+    Failed(Failure),
+}
+
+/// OpenAI-dialect streams of chat and completions report usage only when asked; we ask on the caller's behalf.
+pub fn asks_for_usage(arrived: &Arrived, asked: &Asked, target: &Target) -> bool {
+    let streams = matches!(arrived.endpoint.operation, Operation::Chat | Operation::Completion) && asked.facts.stream;
+    arrived.dialect == Dialect::OpenAi
+        && streams
+        && !asked.facts.asked_for_usage
+        && target.provider.settings.ask_for_usage
+        && asked.facts.splice.members.is_some()
+}
+
+fn streaming_framing(session: &mut ServerSession) -> Framing {
+    match downstream::content_length(session) {
+        Some(bytes) => Framing::Length(bytes),
+        None if session.req_header().headers.contains_key(http::header::TRANSFER_ENCODING)
+            || session.is_http2() && !session.is_body_empty() =>
+        {
+            Framing::Chunked
+        }
+        None => Framing::Nothing,
+    }
+}

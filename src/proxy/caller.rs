@@ -1,0 +1,145 @@
+//! Who is calling, read from the request's head. Open mode: the caller's own key passes through and names him by a keyed
+//! hash; organisation, team, project and the like are what the attribution headers say.
+
+use super::upstream::KEY_HEADERS;
+use crate::tenants::{Attribution, Caller};
+use crate::tokens::facts::RequestFacts;
+use http::HeaderMap;
+use std::sync::Arc;
+
+/// Longest attribution value that is kept; longer ones are cut.
+const VALUE_BYTES_MAX: usize = 256;
+const TAGS_MAX: usize = 32;
+
+/// Names callers: a keyed hash, so that a key cannot be found from its name.
+#[derive(Clone)]
+pub struct Namer {
+    key: [u8; 32],
+}
+
+impl Namer {
+    pub fn new(key: [u8; 32]) -> Self {
+        Namer { key }
+    }
+
+    /// The caller of a request: `caller-` and 12 hexadecimal digits for a key, nothing for none.
+    pub fn caller(&self, headers: &HeaderMap, query: Option<&str>) -> Caller {
+        let key = caller_key(headers, query).map(|key| {
+            let hash = blake3::keyed_hash(&self.key, key.as_bytes()).to_hex();
+            Arc::from(format!("caller-{}", &hash.as_str()[..12]))
+        });
+        Caller {
+            organisation: said(headers, &["x-farebox-organisation", "x-farebox-organization"]),
+            team: said(headers, &["x-farebox-team"]),
+            project: said(headers, &["x-farebox-project"]),
+            key,
+            user: said(headers, &["x-farebox-user"]),
+        }
+    }
+
+    /// What was said about this one call: headers first, then the body's `user` and `metadata`.
+    pub fn attribution(&self, headers: &HeaderMap, facts: &RequestFacts, body: &[u8]) -> Attribution {
+        let meta =
+            |name: &str| facts.metadata.iter().find(|(key, _)| &**key == name).map(|(_, value)| Arc::clone(value));
+        Attribution {
+            end_user: said(headers, &["x-farebox-end-user", "x-litellm-end-user-id", "x-litellm-customer-id"])
+                .or_else(|| facts.user.clone()),
+            session: said(headers, &["x-farebox-session", "x-litellm-session-id", "x-session-id"])
+                .or_else(|| meta("session_id")),
+            run: said(headers, &["x-farebox-run"]).or_else(|| meta("run_id")),
+            environment: said(headers, &["x-farebox-environment"]).or_else(|| meta("environment")),
+            tags: tags(headers),
+            prompt_name: said(headers, &["x-farebox-prompt"])
+                .or_else(|| facts.prompt_name.clone())
+                .or_else(|| meta("prompt_name")),
+            prompt_hash: facts.system_text.clone().and_then(|range| body.get(range)).map(|text| self.hash(text)),
+        }
+    }
+
+    fn hash(&self, text: &[u8]) -> u64 {
+        let hash = blake3::keyed_hash(&self.key, text);
+        let mut first = [0u8; 8];
+        first.copy_from_slice(&hash.as_bytes()[..8]);
+        u64::from_le_bytes(first)
+    }
+}
+
+/// The key that the caller brought, wherever SDKs put one.
+fn caller_key<'a>(headers: &'a HeaderMap, query: Option<&'a str>) -> Option<&'a str> {
+    let header = KEY_HEADERS.iter().find_map(|name| headers.get(*name)).and_then(|value| value.to_str().ok());
+    let key = header.map(|value| {
+        let bearer = value.get(..7).filter(|scheme| scheme.eq_ignore_ascii_case("bearer "));
+        bearer.map_or(value, |_| &value[7..]).trim()
+    });
+    key.or_else(|| query?.split('&').find_map(|pair| pair.strip_prefix("key="))).filter(|key| !key.is_empty())
+}
+
+/// `x-farebox-tag-<name>: value`, and LiteLLM's `x-litellm-tags: a,b`.
+fn tags(headers: &HeaderMap) -> Vec<(Arc<str>, Arc<str>)> {
+    let mut tags: Vec<(Arc<str>, Arc<str>)> = Vec::new();
+    for (name, value) in headers {
+        let Ok(value) = value.to_str() else { continue };
+        if let Some(tag) = name.as_str().strip_prefix("x-farebox-tag-") {
+            tags.push((Arc::from(cut(tag)), Arc::from(cut(value))));
+        } else if name == "x-litellm-tags" || name == "x-farebox-tags" {
+            let listed = value.split(',').map(str::trim).filter(|tag| !tag.is_empty());
+            tags.extend(listed.map(|tag| match tag.split_once('=') {
+                Some((name, value)) => (Arc::from(cut(name)), Arc::from(cut(value))),
+                None => (Arc::from("tag"), Arc::from(cut(tag))),
+            }));
+        }
+    }
+    tags.sort();
+    tags.truncate(TAGS_MAX);
+    tags
+}
+
+fn said(headers: &HeaderMap, names: &[&str]) -> Option<Arc<str>> {
+    let value = names.iter().find_map(|name| headers.get(*name))?.to_str().ok()?.trim();
+    (!value.is_empty()).then(|| Arc::from(cut(value)))
+}
+
+fn cut(value: &str) -> &str {
+    let mut end = value.len().min(VALUE_BYTES_MAX);
+    while !value.is_char_boundary(end) {
+        end -= 1;
+    }
+    &value[..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (http::HeaderName::from_static(name), value.parse().unwrap())).collect()
+    }
+
+    #[test]
+    fn the_same_key_has_the_same_name_wherever_it_stands_and_the_name_does_not_show_it() {
+        let namer = Namer::new([7; 32]);
+        let name = |pairs, query| namer.caller(&headers(pairs), query).key;
+        let bearer = name(&[("authorization", "Bearer sk-1")], None);
+        assert!(bearer.as_ref().is_some_and(|name| name.starts_with("caller-") && !name.contains("sk")));
+        assert_eq!(bearer, name(&[("x-api-key", "sk-1")], None));
+        assert_eq!(bearer, name(&[], Some("alt=sse&key=sk-1")));
+        assert_ne!(bearer, Namer::new([8; 32]).caller(&headers(&[("x-api-key", "sk-1")]), None).key);
+        assert_eq!(name(&[], None), None);
+    }
+
+    #[test]
+    fn attribution_comes_from_headers_then_from_the_body() {
+        let facts = RequestFacts {
+            user: Some(Arc::from("u-body")),
+            metadata: vec![(Arc::from("session_id"), Arc::from("s-9"))],
+            ..RequestFacts::default()
+        };
+        let head =
+            headers(&[("x-farebox-tag-feature", "search"), ("x-litellm-tags", "a, team=b"), ("x-farebox-run", "r1")]);
+        let said = Namer::new([0; 32]).attribution(&head, &facts, b"");
+        assert_eq!(said.end_user.as_deref(), Some("u-body"));
+        assert_eq!((said.session.as_deref(), said.run.as_deref()), (Some("s-9"), Some("r1")));
+        let tags: Vec<(&str, &str)> = said.tags.iter().map(|(name, value)| (&**name, &**value)).collect();
+        assert_eq!(tags, [("feature", "search"), ("tag", "a"), ("team", "b")]);
+    }
+}

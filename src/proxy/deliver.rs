@@ -1,0 +1,381 @@
+//! The response on its way to the client. A chunk goes to the client first, then to the meter; chunks that are already
+//! waiting are written together, and none waits for another.
+
+use super::Proxy;
+use super::account::{Account, Ending};
+use super::attempt::asks_for_usage;
+use super::downstream;
+use super::exchange::{Arrived, Asked};
+use super::foresee::Foreseen;
+use super::offer::Target;
+use super::settings::OnClientGone;
+use super::upstream::Connection;
+use crate::catalog::Pricing;
+use crate::dialects::Operation;
+use crate::dialects::withhold::UsageWithholder;
+use crate::event::{Event, Outcome};
+use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt;
+use http::header;
+use pingora_core::protocols::http::ServerSession;
+use pingora_error::ErrorType;
+use pingora_http::ResponseHeader;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Chunks that wait are joined up to this before they are written.
+const JOINED_BYTES_MAX: usize = 64 * 1024;
+
+/// What a delivery is about.
+#[derive(Clone, Copy)]
+pub struct Delivery<'a> {
+    pub proxy: &'a Arc<Proxy>,
+    pub arrived: &'a Arrived,
+    pub asked: &'a Asked,
+    pub target: &'a Target,
+    pub foreseen: &'a Foreseen,
+}
+
+/// What came next of the provider's response.
+enum Next {
+    Chunk(Bytes),
+    End,
+    ClientGone,
+    Broken(Outcome, &'static str),
+}
+
+/// A response under way.
+struct Flow<'a> {
+    session: &'a mut ServerSession,
+    connection: &'a mut Connection,
+    /// The client is still there (or we do not care that it is not).
+    client: bool,
+    drain: bool,
+    idle: Duration,
+    deadline: Instant,
+}
+
+/// Passes the response on and settles its account.
+pub async fn deliver(
+    delivery: Delivery<'_>,
+    session: &mut ServerSession,
+    mut connection: Connection,
+    account: Account,
+    upstream: ResponseHeader,
+) {
+    let settings = &delivery.target.provider.settings;
+    let mut flow = Flow {
+        session,
+        connection: &mut connection,
+        client: true,
+        drain: settings.on_client_gone == OnClientGone::Drain,
+        idle: settings.timeouts.idle,
+        deadline: delivery.arrived.started + settings.timeouts.whole,
+    };
+    let whole = delivery.completes(&upstream);
+    let ended = if whole {
+        flow.whole(delivery, account, upstream).await
+    } else {
+        flow.stream(delivery, account, upstream, Bytes::new()).await
+    };
+    connection.release(ended).await;
+}
+
+impl Delivery<'_> {
+    /// Whole JSON of metered calls up to a bound is completed before it is passed on, so that its cost is in a header.
+    fn completes(&self, upstream: &ResponseHeader) -> bool {
+        let text = |name: header::HeaderName| upstream.headers.get(name).and_then(|value| value.to_str().ok());
+        let json = text(header::CONTENT_TYPE).is_some_and(|kind| kind.starts_with("application/json"));
+        let length = text(header::CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
+        let small = length.is_none_or(|length| length <= self.proxy.settings.cost_header_body_bytes_max);
+        self.arrived.endpoint.metered && json && small && !self.asked.facts.stream
+    }
+
+    fn withholder(&self, upstream: &ResponseHeader) -> Option<UsageWithholder> {
+        let kind = upstream.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let stream = kind.is_some_and(|kind| kind.starts_with("text/event-stream"));
+        let plain = !upstream.headers.contains_key(header::CONTENT_ENCODING);
+        (asks_for_usage(self.arrived, self.asked, self.target) && stream && plain).then(UsageWithholder::default)
+    }
+
+    /// What is known when a response's head leaves.
+    fn mark(&self, head: &mut ResponseHeader) {
+        let mut put = |name: &'static str, value: String| {
+            let _ = head.insert_header(name, value);
+        };
+        put("x-farebox-exchange-id", self.arrived.id.to_string());
+        if !self.arrived.endpoint.metered {
+            return;
+        }
+        if let Some(model) = &self.target.model {
+            put("x-farebox-model", printable(model));
+        }
+        if let Some(cost) = self.foreseen.estimated_cost {
+            put("x-farebox-estimated-cost", cost.to_string());
+        }
+        if let Some(cost) = self.foreseen.ceiling {
+            put("x-farebox-ceiling-cost", cost.to_string());
+        }
+        if self.arrived.endpoint.operation != Operation::CountTokens {
+            put("x-farebox-input-tokens", self.foreseen.estimate.input_tokens().to_string());
+        }
+    }
+}
+
+impl Flow<'_> {
+    /// Collects the body up to the bound, settles, and writes it with its cost. True: the connection can be kept.
+    async fn whole(&mut self, delivery: Delivery<'_>, mut account: Account, upstream: ResponseHeader) -> bool {
+        let bound = usize::try_from(delivery.proxy.settings.cost_header_body_bytes_max).unwrap_or(usize::MAX);
+        let mut body = BytesMut::new();
+        loop {
+            match self.next().await {
+                Next::Chunk(chunk) if body.len() + chunk.len() <= bound => {
+                    account.observe(&chunk);
+                    body.extend_from_slice(&chunk);
+                }
+                Next::Chunk(chunk) => {
+                    // Larger than it said it would be: it streams on, with the headers that streams have.
+                    account.observe(&chunk);
+                    body.extend_from_slice(&chunk);
+                    return self.stream(delivery, account, upstream, body.freeze()).await;
+                }
+                Next::End => break,
+                Next::ClientGone => {
+                    account.settle(Ending::ClientGone);
+                    return false;
+                }
+                Next::Broken(outcome, detail) => {
+                    return self.broken_whole(delivery, account, upstream, body.freeze(), (outcome, detail)).await;
+                }
+            }
+        }
+        account.ended();
+        let client_stayed = self.client;
+        let event = account.settle_and_wait(if client_stayed { Ending::Finished } else { Ending::ClientGone }).await;
+        if client_stayed {
+            let mut head = downstream::response_head(&upstream);
+            delivery.mark(&mut head);
+            mark_settled(&mut head, event.as_deref());
+            self.write_whole(head, body.freeze()).await;
+        }
+        true
+    }
+
+    async fn write_whole(&mut self, mut head: ResponseHeader, body: Bytes) {
+        let bodiless =
+            matches!(head.status.as_u16(), 204 | 304) || self.session.req_header().method == http::Method::HEAD;
+        if !bodiless {
+            let _ = head.insert_header(header::CONTENT_LENGTH, body.len().to_string());
+        }
+        if self.session.write_response_header(Box::new(head)).await.is_ok() {
+            let body = if bodiless { Bytes::new() } else { body };
+            let _ = self.session.write_response_body(body, true).await;
+        }
+    }
+
+    /// The provider's body ended too early: what came is passed on, and the connection is closed where its framing
+    /// says that more was to come, as it would have been without us.
+    async fn broken_whole(
+        &mut self,
+        delivery: Delivery<'_>,
+        account: Account,
+        upstream: ResponseHeader,
+        body: Bytes,
+        (outcome, detail): (Outcome, &'static str),
+    ) -> bool {
+        account.settle(Ending::Broken { outcome, detail: Arc::from(detail) });
+        let mut head = downstream::response_head(&upstream);
+        delivery.mark(&mut head);
+        self.session.set_keepalive(None);
+        if !head.headers.contains_key(header::CONTENT_LENGTH) {
+            downstream::frame_unknown_length(&mut head, self.session);
+        }
+        if self.session.write_response_header(Box::new(head)).await.is_ok() {
+            let _ = self.session.write_response_body(body, false).await;
+        }
+        self.session.shutdown().await;
+        false
+    }
+
+    /// Passes chunks on as they come. `before`: bytes that were collected and metered already.
+    async fn stream(
+        &mut self,
+        delivery: Delivery<'_>,
+        mut account: Account,
+        upstream: ResponseHeader,
+        before: Bytes,
+    ) -> bool {
+        let mut withholder = delivery.withholder(&upstream);
+        let mut head = downstream::response_head(&upstream);
+        delivery.mark(&mut head);
+        if withholder.is_some() || !head.headers.contains_key(header::CONTENT_LENGTH) {
+            downstream::frame_unknown_length(&mut head, self.session);
+        }
+        self.client = self.session.write_response_header(Box::new(head)).await.is_ok();
+        if !before.is_empty() {
+            self.write(before).await;
+        }
+        let ending = loop {
+            if !self.client && !self.drain {
+                break Ending::ClientGone;
+            }
+            match self.next_joined().await {
+                (Some(chunk), after) => {
+                    let visible = match &mut withholder {
+                        Some(withholder) => withholder.push(chunk.clone()),
+                        None => chunk.clone(),
+                    };
+                    self.write(visible).await;
+                    account.observe(&chunk);
+                    if let Some(ending) = after.and_then(|after| self.ending(after)) {
+                        break ending;
+                    }
+                }
+                (None, Some(next)) => {
+                    if let Some(ending) = self.ending(next) {
+                        break ending;
+                    }
+                }
+                (None, None) => {}
+            }
+        };
+        self.finish(delivery, account, withholder, ending).await
+    }
+
+    /// Writes what the stream's end leaves to write, and settles.
+    async fn finish(
+        &mut self,
+        delivery: Delivery<'_>,
+        mut account: Account,
+        withholder: Option<UsageWithholder>,
+        ending: Ending,
+    ) -> bool {
+        account.ended();
+        if let Some(mut withholder) = withholder {
+            self.write(withholder.finish()).await;
+        }
+        let finished = ending == Ending::Finished;
+        let ending = if finished && !self.client { Ending::ClientGone } else { ending };
+        let wants_comment = self.session.get_header("x-farebox-trailer").is_some_and(|value| value == "comment");
+        if finished && self.client && wants_comment {
+            if let Some(event) = account.settle_and_wait(ending).await {
+                self.write(Bytes::from(comment(delivery.arrived, &event))).await;
+            }
+        } else {
+            account.settle(ending);
+        }
+        if finished && self.client {
+            let _ = self.session.write_response_body(Bytes::new(), true).await;
+        } else {
+            // The client must see that the end is missing: no last chunk.
+            self.session.set_keepalive(None);
+            self.session.shutdown().await;
+        }
+        finished
+    }
+
+    fn ending(&mut self, next: Next) -> Option<Ending> {
+        match next {
+            Next::Chunk(_) => None,
+            Next::End => Some(Ending::Finished),
+            Next::ClientGone => {
+                self.client = false;
+                (!self.drain).then_some(Ending::ClientGone)
+            }
+            Next::Broken(outcome, detail) => Some(Ending::Broken { outcome, detail: Arc::from(detail) }),
+        }
+    }
+
+    async fn write(&mut self, bytes: Bytes) {
+        if self.client && !bytes.is_empty() {
+            self.client = self.session.write_response_body(bytes, false).await.is_ok();
+        }
+    }
+
+    /// One chunk, with those that are already waiting behind it; and what came after them, when that was no chunk.
+    async fn next_joined(&mut self) -> (Option<Bytes>, Option<Next>) {
+        let first = match self.next().await {
+            Next::Chunk(chunk) => chunk,
+            other => return (None, Some(other)),
+        };
+        let mut joined: Option<BytesMut> = None;
+        loop {
+            let length = joined.as_ref().map_or(first.len(), BytesMut::len);
+            if length >= JOINED_BYTES_MAX {
+                break (Some(joined.map_or(first, BytesMut::freeze)), None);
+            }
+            match self.connection.session.read_response_body().now_or_never() {
+                None => break (Some(joined.map_or(first, BytesMut::freeze)), None),
+                Some(read) => match classify(read) {
+                    Next::Chunk(chunk) => {
+                        joined.get_or_insert_with(|| BytesMut::from(&first[..])).extend_from_slice(&chunk)
+                    }
+                    other => break (Some(joined.map_or(first, BytesMut::freeze)), Some(other)),
+                },
+            }
+        }
+    }
+
+    /// The next piece of the provider's response, unless the client leaves first.
+    async fn next(&mut self) -> Next {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Next::Broken(Outcome::ProviderTimeout, "the `whole` timeout passed");
+        }
+        self.connection.session.set_read_timeout(Some(self.idle.min(left)));
+        if !self.client {
+            return classify(self.connection.session.read_response_body().await);
+        }
+        tokio::select! {
+            biased;
+            read = self.connection.session.read_response_body() => classify(read),
+            _gone = self.session.read_body_or_idle(true) => {
+                self.client = false;
+                if self.drain { Next::Chunk(Bytes::new()) } else { Next::ClientGone }
+            }
+        }
+    }
+}
+
+fn classify(read: pingora_error::Result<Option<Bytes>>) -> Next {
+    match read {
+        Ok(Some(chunk)) => Next::Chunk(chunk),
+        Ok(None) => Next::End,
+        Err(error) if *error.etype() == ErrorType::ReadTimedout => {
+            Next::Broken(Outcome::ProviderTimeout, "the `idle` timeout passed between two chunks")
+        }
+        Err(_) => Next::Broken(Outcome::ProviderCut, "the provider cut its response off"),
+    }
+}
+
+/// What is known once an attempt is settled.
+fn mark_settled(head: &mut ResponseHeader, event: Option<&Event>) {
+    let Some(event) = event else { return };
+    let closing = &event.closing;
+    if let Pricing::Priced(cost) = &closing.pricing {
+        let _ = head.insert_header("x-farebox-cost", cost.total.to_string());
+    }
+    let _ = head.insert_header("x-farebox-input-tokens", closing.usage.input_tokens().to_string());
+    let _ = head.insert_header("x-farebox-output-tokens", closing.usage.output_tokens().to_string());
+    let _ = head.insert_header("x-farebox-usage-source", closing.usage_source.name());
+}
+
+/// The last SSE comment of a stream whose caller asked for it.
+fn comment(arrived: &Arrived, event: &Event) -> String {
+    let cost = match &event.closing.pricing {
+        Pricing::Priced(cost) => cost.total.to_string(),
+        Pricing::Unpriced(_) | Pricing::Unmetered => "unknown".to_owned(),
+    };
+    format!(
+        ": farebox exchange={} cost={cost} input_tokens={} output_tokens={} usage_source={}\n\n",
+        arrived.id,
+        event.closing.usage.input_tokens(),
+        event.closing.usage.output_tokens(),
+        event.closing.usage_source.name(),
+    )
+}
+
+/// A model's name as a header value: what cannot stand in one is replaced.
+fn printable(name: &str) -> String {
+    name.chars().map(|letter| if letter.is_ascii_graphic() || letter == ' ' { letter } else { '?' }).take(128).collect()
+}

@@ -1,0 +1,291 @@
+//! The journey of one request: arrive, read, offer, bound, decide, reserve, forward, observe, settle.
+//!
+//! A request that reached a provider is in the ledger whatever happens: the journal has its opening before a byte
+//! leaves, and its [`Account`] settles when it is dropped.
+
+use super::attempt::{Attempt, Run};
+use super::downstream::{self, BodyFault, WholeBody};
+use super::offer::{Target, targets};
+use super::refusal;
+use super::route::{Way, way};
+use super::upstream::Failure;
+use super::{Proxy, preview, surface, tunnel};
+use crate::clock::Timestamp;
+use crate::dialects::openai::{FormField, multipart_facts, multipart_model};
+use crate::dialects::{BodyShape, Dialect, Endpoint, Refusal, RefusalKind};
+use crate::ids::ExchangeId;
+use crate::tenants::{Attribution, Caller};
+use crate::tokens::facts::RequestFacts;
+use bytes::Bytes;
+use pingora_core::protocols::http::ServerSession;
+use pingora_http::RequestHeader;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Of a multipart body, this much is read to find its `model` before it streams on.
+const MULTIPART_PREFIX_BYTES_MAX: usize = 64 * 1024;
+
+/// A recognised request; its body is not read yet.
+pub struct Arrived {
+    pub id: ExchangeId,
+    pub at: Timestamp,
+    pub started: Instant,
+    pub head: RequestHeader,
+    /// The path at the provider, before its base; and the query.
+    pub rest: String,
+    pub query: Option<String>,
+    pub provider_in_path: Option<Arc<str>>,
+    pub provider_header: Option<String>,
+    default_provider: Arc<str>,
+    pub dialect: Dialect,
+    pub endpoint: Endpoint,
+    pub caller: Arc<Caller>,
+    pub client: Option<Arc<str>>,
+    pub preview: bool,
+}
+
+impl Arrived {
+    /// A caller's own key goes only to the provider that the path names; for `/v1` that is the default.
+    pub fn key_is_for(&self, provider: &str) -> bool {
+        self.provider_in_path.as_ref().unwrap_or(&self.default_provider).as_ref() == provider
+    }
+}
+
+/// A request that was read as far as its metering needs.
+pub struct Asked {
+    pub facts: Arc<RequestFacts>,
+    pub attribution: Arc<Attribution>,
+    pub body: AskedBody,
+    pub read: Instant,
+}
+
+pub enum AskedBody {
+    Whole(WholeBody),
+    /// The first bytes; the rest streams through.
+    Streaming {
+        prefix: Bytes,
+    },
+}
+
+impl Asked {
+    pub fn whole(&self) -> Bytes {
+        match &self.body {
+            AskedBody::Whole(body) => body.bytes.clone(),
+            AskedBody::Streaming { .. } => Bytes::new(),
+        }
+    }
+}
+
+/// Runs the journey; the response has been written when it returns, or the client is gone.
+pub async fn exchange(proxy: &Arc<Proxy>, session: &mut ServerSession) {
+    let arrived = match arrive(proxy, session) {
+        Ok(arrived) => arrived,
+        Err(way) => return surface::answer(proxy, session, way).await,
+    };
+    if session.is_upgrade_req() {
+        return tunnel::run(proxy, session, &arrived).await;
+    }
+    let asked = match read(proxy, session, &arrived).await {
+        Ok(asked) => asked,
+        Err(Some(refused)) => return refuse(proxy, session, &arrived, refused).await,
+        Err(None) => return,
+    };
+    let catalog = proxy.catalog.load_full();
+    let targets = match targets(proxy, &catalog, &arrived, asked.facts.requested_model.as_deref()) {
+        Ok(targets) => targets,
+        Err(refused) => return refuse(proxy, session, &arrived, refused).await,
+    };
+    if arrived.preview {
+        return preview::answer(proxy, session, &arrived, &asked, &targets[0], &catalog).await;
+    }
+    forward(proxy, session, &arrived, &asked, &targets).await;
+}
+
+/// Recognises the endpoint and the caller. `Err`: the path is Farebox's own, or nobody's.
+fn arrive(proxy: &Proxy, session: &ServerSession) -> Result<Arrived, surface::Asked> {
+    let head = session.req_header();
+    let path = std::str::from_utf8(head.raw_path()).unwrap_or("/");
+    let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
+    let text = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
+    let (provider_in_path, rest) = match way(path, &proxy.settings.path_prefix, |name| proxy.is_provider(name)) {
+        Way::House(rest) => (None, rest),
+        Way::Named { provider, rest } => (Some(Arc::from(provider)), rest),
+        Way::Own(rest) => return Err(surface::Asked::Own(rest.to_owned())),
+        Way::Nowhere => return Err(surface::Asked::Nowhere(path.chars().take(200).collect())),
+    };
+    let dialect = match &provider_in_path {
+        Some(name) => proxy.providers.get(name).map_or(Dialect::OpenAi, |provider| provider.settings.dialect),
+        None => Dialect::OpenAi,
+    };
+    let now = proxy.clock.now();
+    Ok(Arrived {
+        id: ExchangeId(proxy.ledger.next_exchange_id(now).0),
+        at: now,
+        started: Instant::now(),
+        endpoint: dialect.recognise(head.method.as_str(), rest),
+        rest: rest.to_owned(),
+        query: query.map(str::to_owned),
+        provider_header: text("x-farebox-provider").map(str::to_owned),
+        default_provider: Arc::clone(&proxy.settings.default_provider),
+        caller: Arc::new(proxy.namer.caller(&head.headers, query)),
+        client: client_address(proxy, session).map(|address| Arc::from(address.to_string())),
+        preview: text("x-farebox-preview").is_some_and(|value| value.eq_ignore_ascii_case("only")),
+        head: head.clone(),
+        provider_in_path,
+        dialect,
+    })
+}
+
+/// The client's address; behind a trusted proxy, the last address that it did not add itself.
+fn client_address(proxy: &Proxy, session: &ServerSession) -> Option<IpAddr> {
+    let peer = session.client_addr()?.as_inet()?.ip();
+    let trusted = |address: IpAddr| proxy.settings.trusted_proxies.iter().any(|network| network.contains(address));
+    if !trusted(peer) {
+        return Some(peer);
+    }
+    let forwarded = session.get_header("x-forwarded-for").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let hops = forwarded.rsplit(',').filter_map(|hop| hop.trim().parse().ok());
+    Some(hops.into_iter().find(|hop| !trusted(*hop)).unwrap_or(peer))
+}
+
+/// Reads a metered JSON body whole, of a multipart body as much as names its model, of others nothing.
+async fn read(proxy: &Proxy, session: &mut ServerSession, arrived: &Arrived) -> Result<Asked, Option<Refusal>> {
+    let bounds = proxy.body_bounds();
+    let unread = |fault: BodyFault| refusal::unread_body(&fault, bounds.bytes_max);
+    let (facts, body) = match arrived.endpoint.body {
+        BodyShape::Json => {
+            let body = downstream::read_whole(session, &bounds).await.map_err(unread)?;
+            let encoded = arrived.head.headers.contains_key(http::header::CONTENT_ENCODING);
+            // A compressed request passes as it is: its usage will be reported, its facts stay unknown.
+            let facts = if encoded || body.bytes.is_empty() {
+                RequestFacts { choices: 1, ..RequestFacts::default() }
+            } else {
+                arrived
+                    .dialect
+                    .read_request(&arrived.endpoint, &body.bytes)
+                    .map_err(refusal::malformed)
+                    .map_err(Some)?
+            };
+            (facts, AskedBody::Whole(body))
+        }
+        BodyShape::Multipart => {
+            downstream::continue_if_expected(session).await.map_err(unread)?;
+            let (facts, prefix) = multipart_prefix(session, arrived).await.map_err(unread)?;
+            (facts, AskedBody::Streaming { prefix })
+        }
+        BodyShape::Opaque => {
+            downstream::continue_if_expected(session).await.map_err(unread)?;
+            (RequestFacts { choices: 1, ..RequestFacts::default() }, AskedBody::Streaming { prefix: Bytes::new() })
+        }
+    };
+    let facts = RequestFacts {
+        requested_model: facts.requested_model.clone().or_else(|| arrived.endpoint.model_in_path.clone()),
+        stream: facts.stream || arrived.endpoint.stream_in_path,
+        ..facts
+    };
+    let bytes = match &body {
+        AskedBody::Whole(body) => body.bytes.clone(),
+        AskedBody::Streaming { .. } => Bytes::new(),
+    };
+    let attribution = Arc::new(proxy.namer.attribution(&arrived.head.headers, &facts, &bytes));
+    Ok(Asked { facts: Arc::new(facts), attribution, body, read: Instant::now() })
+}
+
+/// Reads until the form's `model` was seen (or cannot come any more), and what the form says up to there.
+async fn multipart_prefix(session: &mut ServerSession, arrived: &Arrived) -> Result<(RequestFacts, Bytes), BodyFault> {
+    let content_type = arrived.head.headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let boundary = content_type.and_then(boundary).unwrap_or_default();
+    let mut prefix = bytes::BytesMut::new();
+    while let Some(chunk) = downstream::next_chunk(session).await? {
+        prefix.extend_from_slice(&chunk);
+        let missing = multipart_model(&prefix, boundary) == FormField::NeedMore;
+        if !missing || prefix.len() >= MULTIPART_PREFIX_BYTES_MAX {
+            break;
+        }
+    }
+    Ok((multipart_facts(&prefix, boundary), prefix.freeze()))
+}
+
+/// The `boundary` parameter of a content type, unquoted.
+fn boundary(content_type: &str) -> Option<&str> {
+    let parameters = content_type.split(';').skip(1);
+    let boundary = parameters
+        .filter_map(|parameter| parameter.trim().split_once('='))
+        .find(|(name, _)| name.eq_ignore_ascii_case("boundary"))?;
+    Some(boundary.1.trim().trim_matches('"'))
+}
+
+/// Tries the targets in order until one answers, and passes its answer on.
+async fn forward(
+    proxy: &Arc<Proxy>,
+    session: &mut ServerSession,
+    arrived: &Arrived,
+    asked: &Asked,
+    targets: &[Target],
+) {
+    let mut number = 0u16;
+    let mut last: Option<(Arc<str>, Failure)> = None;
+    for (place, target) in targets.iter().enumerate() {
+        let name = Arc::clone(&target.provider.settings.name);
+        let more_targets = place + 1 < targets.len();
+        let mut tried = 0u16;
+        loop {
+            if !target.provider.health.lock().permit(proxy.clock.now())
+                && (more_targets || tried == 0 && last.is_none())
+            {
+                let why = "its circuit is open after repeated failures".to_owned();
+                last = Some((Arc::clone(&name), Failure::NotConnected(why)));
+                break;
+            }
+            number += 1;
+            let can_retry = tried < target.provider.settings.retries.max || more_targets;
+            let run = Run { proxy, arrived, asked, target, number, can_retry };
+            match run.attempt(session).await {
+                Attempt::Done => return,
+                Attempt::Refused(refused) => return refuse(proxy, session, arrived, refused).await,
+                Attempt::Failed { failure, pause } => {
+                    let again = tried < target.provider.settings.retries.max && run.may_try_again(&failure);
+                    let elsewhere = more_targets && run.may_try_again(&failure);
+                    last = Some((Arc::clone(&name), failure));
+                    if !again {
+                        if elsewhere {
+                            break;
+                        }
+                        return refuse_failed(proxy, session, arrived, last).await;
+                    }
+                    tried += 1;
+                    tokio::time::sleep(pause.unwrap_or_else(|| run.pause(tried))).await;
+                }
+            }
+        }
+    }
+    refuse_failed(proxy, session, arrived, last).await;
+}
+
+impl Asked {
+    pub fn is_whole(&self) -> bool {
+        matches!(self.body, AskedBody::Whole(_))
+    }
+}
+
+/// Writes a refusal in the caller's dialect.
+pub async fn refuse(proxy: &Proxy, session: &mut ServerSession, arrived: &Arrived, refused: Refusal) {
+    proxy.telemetry.metrics.refused(refused.kind);
+    tracing::info!(exchange_id = %arrived.id, kind = ?refused.kind, path = arrived.rest, reason = refused.message, "refused");
+    let body = arrived.dialect.refusal(&refused);
+    downstream::refuse(session, body, &arrived.id.to_string()).await;
+}
+
+async fn refuse_failed(
+    proxy: &Proxy,
+    session: &mut ServerSession,
+    arrived: &Arrived,
+    last: Option<(Arc<str>, Failure)>,
+) {
+    let refused = match &last {
+        Some((provider, failure)) => refusal::no_response(provider, failure),
+        None => refusal::because(RefusalKind::ProviderUnreachable, "No provider could be tried."),
+    };
+    refuse(proxy, session, arrived, refused).await;
+}

@@ -1,0 +1,83 @@
+//! What an attempt will use and cost at most, and probably, from its facts alone: before anything is counted.
+
+use super::Proxy;
+use super::exchange::{Arrived, Asked};
+use super::offer::Target;
+use crate::catalog::model::Terms;
+use crate::catalog::{Offer, Pricing};
+use crate::dialects::Operation;
+use crate::money::Usd;
+use crate::tokens::bound::{self, BoundRule};
+use crate::tokens::tokenizer::Tokenizer;
+use crate::tokens::usage::{Kind, TokenUsage};
+
+/// Output of an answer where nothing better is known: the estimate's guess, a limit below it counts instead.
+const OUTPUT_TOKENS_EXPECTED: u64 = 500;
+
+/// What was foreseen of an attempt before it left.
+#[derive(Clone, Debug, Default)]
+pub struct Foreseen {
+    pub estimate: TokenUsage,
+    pub bound: TokenUsage,
+    pub estimated_cost: Option<Usd>,
+    pub ceiling: Option<Usd>,
+    pub estimated_input_cost: Option<Usd>,
+    pub cost_per_1k_output: Option<Usd>,
+}
+
+/// Terms of the price that the request itself sets.
+pub fn terms(arrived: &Arrived, asked: &Asked) -> Terms {
+    let image = asked.facts.image.clone().unwrap_or_default();
+    Terms {
+        service_tier: asked.facts.service_tier.clone(),
+        batch: arrived.endpoint.operation == Operation::Batches,
+        image_size: image.size,
+        image_quality: image.quality,
+        ..Terms::default()
+    }
+}
+
+/// Bound and estimate of an attempt, from the facts alone.
+pub fn foresee(proxy: &Proxy, arrived: &Arrived, asked: &Asked, target: &Target) -> Foreseen {
+    if !arrived.endpoint.metered {
+        return Foreseen::default();
+    }
+    let offer = target.offer.as_ref();
+    let rule = rule(offer, asked.facts.requested_model.as_deref());
+    let output = bound::output_bound(
+        &asked.facts,
+        offer.and_then(|offer| offer.model.max_output_tokens),
+        proxy.settings.output_tokens_default,
+    );
+    let estimate = bound::input_estimate(&asked.facts, &rule);
+    let mut bounded = bound::input_bound(&asked.facts, &rule);
+    bounded[Kind::Output] = output;
+    let Some(model) = offer.map(|offer| &offer.model) else {
+        return Foreseen { estimate, bound: bounded, ..Foreseen::default() };
+    };
+    let terms = terms(arrived, asked);
+    let cost = |usage: &TokenUsage| match model.price(usage, &terms, arrived.at) {
+        Pricing::Priced(cost) => Some(cost.total),
+        _ => None,
+    };
+    let mut predicted = estimate;
+    predicted[Kind::Output] = output.min(OUTPUT_TOKENS_EXPECTED.saturating_mul(asked.facts.choices.max(1)));
+    Foreseen {
+        estimated_cost: cost(&predicted),
+        ceiling: model.ceiling(&bounded, &terms, arrived.at),
+        estimated_input_cost: cost(&estimate),
+        cost_per_1k_output: cost(&TokenUsage::ZERO.with(Kind::Output, 1_000)),
+        estimate,
+        bound: bounded,
+    }
+}
+
+/// What the model makes of input; for a model that the catalog does not know, what is customary for its name.
+fn rule(offer: Option<&Offer>, requested: Option<&str>) -> BoundRule {
+    match offer {
+        Some(Offer { model }) => {
+            BoundRule { tokenizer: model.tokenizer, image: model.image_rule, context_window: model.context_window }
+        }
+        None => BoundRule { tokenizer: Tokenizer::customary(requested.unwrap_or_default()), ..BoundRule::default() },
+    }
+}

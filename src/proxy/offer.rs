@@ -1,0 +1,177 @@
+//! Which provider and model a request goes to, and where next when that fails.
+
+use super::Proxy;
+use super::exchange::Arrived;
+use super::provider::Provider;
+use super::route;
+use super::settings::{Fallback, ProviderKey};
+use crate::catalog::{Catalog, Offer};
+use crate::dialects::{Dialect, Refusal, RefusalKind};
+use std::sync::Arc;
+
+/// One place that a request may go to.
+#[derive(Clone)]
+pub struct Target {
+    pub provider: Arc<Provider>,
+    /// The model's name there; `None` where the request names none.
+    pub model: Option<Arc<str>>,
+    /// The name differs from what stands in the request: it is written into the body or the path.
+    pub renamed: bool,
+    pub offer: Option<Offer>,
+    /// The caller's key was meant for this provider.
+    pub caller_key_may_pass: bool,
+}
+
+/// Who chose the provider.
+enum Choice<'a> {
+    /// A path, a header or a `provider/model` name.
+    Explicit(&'a str, Option<&'a str>),
+    /// Nothing: the catalog or the default.
+    Open,
+}
+
+/// The targets of a request, in order: the chosen one, then its fallbacks that can be used.
+pub fn targets(
+    proxy: &Proxy,
+    catalog: &Catalog,
+    arrived: &Arrived,
+    requested_model: Option<&str>,
+) -> Result<Vec<Target>, Refusal> {
+    let first = first(proxy, catalog, arrived, requested_model)?;
+    let mut targets = vec![first];
+    for fallback in targets[0].provider.settings.fallbacks.clone() {
+        if let Some(target) = fallback_target(proxy, catalog, arrived, requested_model, &fallback) {
+            targets.push(target);
+        }
+    }
+    Ok(targets)
+}
+
+fn first(proxy: &Proxy, catalog: &Catalog, arrived: &Arrived, requested: Option<&str>) -> Result<Target, Refusal> {
+    let (name, model) = match choice(proxy, catalog, arrived, requested)? {
+        Choice::Explicit(name, model) => (Arc::from(name), model.or(requested)),
+        Choice::Open => (open_choice(proxy, catalog, arrived, requested), requested),
+    };
+    let Some(provider) = proxy.providers.get(&name) else {
+        return Err(unknown_provider(proxy, &name));
+    };
+    if provider.settings.dialect != arrived.dialect {
+        return Err(wrong_dialect(&name, provider.settings.dialect));
+    }
+    let target = target(catalog, arrived, provider, requested, model.map(Arc::from));
+    if !target.caller_key_may_pass && matches!(provider.settings.key, ProviderKey::FromCaller) {
+        return Err(super::refusal::because(
+            RefusalKind::Unauthenticated,
+            format!(
+                "A caller's own key goes only to the provider that the path names. Call `/{name}/…`, or give Farebox a key for `{name}` (`key: env:…`)."
+            ),
+        ));
+    }
+    Ok(target)
+}
+
+fn choice<'a>(
+    proxy: &Proxy,
+    catalog: &Catalog,
+    arrived: &'a Arrived,
+    requested: Option<&'a str>,
+) -> Result<Choice<'a>, Refusal> {
+    if let Some(name) = arrived.provider_header.as_deref() {
+        return if proxy.is_provider(name) {
+            Ok(Choice::Explicit(name, None))
+        } else {
+            Err(unknown_provider(proxy, name))
+        };
+    }
+    if let Some(name) = arrived.provider_in_path.as_deref() {
+        return Ok(Choice::Explicit(name, None));
+    }
+    let prefixed = requested.and_then(|model| route::split_model(model, |name| proxy.is_provider(name)));
+    Ok(match prefixed {
+        // A router's own names hold a slash too (`openai/gpt-4o` at OpenRouter): what the default knows stays whole.
+        Some((name, model)) if !default_knows(proxy, catalog, requested) => Choice::Explicit(name, Some(model)),
+        _ => Choice::Open,
+    })
+}
+
+fn default_knows(proxy: &Proxy, catalog: &Catalog, requested: Option<&str>) -> bool {
+    requested.is_some_and(|model| catalog.resolve(&proxy.settings.default_provider, model).is_some())
+}
+
+/// The default provider, unless the catalog knows the model only elsewhere, at a provider of this dialect for which
+/// Farebox has a key of its own.
+fn open_choice(proxy: &Proxy, catalog: &Catalog, arrived: &Arrived, requested: Option<&str>) -> Arc<str> {
+    let default = Arc::clone(&proxy.settings.default_provider);
+    let Some(model) = requested.filter(|_| !default_knows(proxy, catalog, requested)) else { return default };
+    let usable = |name: &Arc<str>| {
+        proxy.providers.get(name).is_some_and(|provider| {
+            provider.settings.dialect == arrived.dialect && !matches!(provider.settings.key, ProviderKey::FromCaller)
+        })
+    };
+    catalog.providers_of(model).into_iter().find(usable).unwrap_or(default)
+}
+
+fn target(
+    catalog: &Catalog,
+    arrived: &Arrived,
+    provider: &Arc<Provider>,
+    requested: Option<&str>,
+    model: Option<Arc<str>>,
+) -> Target {
+    let name = &provider.settings.name;
+    let offer = model.as_deref().and_then(|model| catalog.resolve(name, model));
+    Target {
+        renamed: model.as_deref() != requested,
+        caller_key_may_pass: arrived.key_is_for(name),
+        provider: Arc::clone(provider),
+        offer,
+        model,
+    }
+}
+
+/// A fallback that can be used: it speaks the dialect, and Farebox has a key for it.
+fn fallback_target(
+    proxy: &Proxy,
+    catalog: &Catalog,
+    arrived: &Arrived,
+    requested: Option<&str>,
+    fallback: &Fallback,
+) -> Option<Target> {
+    let provider = proxy.providers.get(&fallback.provider)?;
+    let model = fallback.model.clone().or_else(|| requested.map(Arc::from));
+    let target = target(catalog, arrived, provider, requested, model);
+    let keyed = target.caller_key_may_pass || !matches!(provider.settings.key, ProviderKey::FromCaller);
+    let possible = provider.settings.dialect == arrived.dialect && keyed;
+    if !possible {
+        tracing::debug!(
+            provider = &*fallback.provider,
+            "fallback skipped: another dialect, or no key of Farebox's own"
+        );
+    }
+    possible.then_some(target)
+}
+
+fn unknown_provider(proxy: &Proxy, name: &str) -> Refusal {
+    let mut known: Vec<&str> = proxy.providers.keys().map(|name| &**name).collect();
+    known.sort_unstable();
+    super::refusal::because(
+        RefusalKind::InvalidRequest,
+        format!("There is no provider `{}` here. Configured are: {}.", short(name), known.join(", ")),
+    )
+}
+
+fn wrong_dialect(name: &str, dialect: Dialect) -> Refusal {
+    let path = match dialect {
+        Dialect::OpenAi => format!("/{name}/v1/chat/completions"),
+        Dialect::Anthropic => format!("/{name}/v1/messages"),
+        Dialect::Gemini => format!("/{name}/v1beta/models/MODEL:generateContent"),
+    };
+    super::refusal::because(
+        RefusalKind::InvalidRequest,
+        format!("The provider `{name}` speaks the {} API: call `{path}` instead.", dialect.name()),
+    )
+}
+
+fn short(name: &str) -> String {
+    name.chars().take(64).collect()
+}

@@ -1,0 +1,119 @@
+//! Where a path leads, and how a provider's own path is put together. Pure.
+
+/// The first segments that no provider may be named after.
+pub const RESERVED_SEGMENTS: [&str; 4] = ["v1", "farebox", "healthz", "readyz"];
+
+/// Where a path leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way<'a> {
+    /// `/farebox/…`: Farebox's own surface for the holder of a key; the rest with its slash.
+    Own(&'a str),
+    /// `/v1/…`: the default provider, unless the request names another.
+    House(&'a str),
+    /// `/{provider}/…`; the rest with its slash.
+    Named {
+        provider: &'a str,
+        rest: &'a str,
+    },
+    Nowhere,
+}
+
+/// `path` without its query; `prefix` is where Farebox is mounted (`/llm` or nothing).
+pub fn way<'a>(path: &'a str, prefix: &str, is_provider: impl Fn(&str) -> bool) -> Way<'a> {
+    let Some(path) = path.strip_prefix(prefix).filter(|rest| rest.starts_with('/')) else { return Way::Nowhere };
+    let after = &path[1..];
+    let end = after.find('/').unwrap_or(after.len());
+    let (first, rest) = (&after[..end], &after[end..]);
+    match first {
+        "v1" => Way::House(path),
+        "farebox" => Way::Own(rest),
+        // Azure's SDK, with Farebox as its endpoint, writes `/openai/deployments/{deployment}/…`.
+        "openai" if rest.starts_with("/deployments/") && is_provider("azure") => {
+            Way::Named { provider: "azure", rest: path }
+        }
+        name if is_provider(name) => Way::Named { provider: name, rest },
+        _ => Way::Nowhere,
+    }
+}
+
+/// `base` (`/openai/v1`) and `rest` (`/v1/chat/completions`) joined; segments that end the one and begin the other are
+/// written once, so that a client may put `/v1` into its base URL or leave it out.
+pub fn join(base: &str, rest: &str) -> String {
+    let ends: Vec<&str> = base.split('/').filter(|segment| !segment.is_empty()).collect();
+    let begins: Vec<&str> = rest.split('/').skip(1).collect();
+    let longest = ends.len().min(begins.len());
+    let shared = (1..=longest).rev().find(|count| ends[ends.len() - count..] == begins[..*count]).unwrap_or(0);
+    let kept: usize = begins[..shared].iter().map(|segment| segment.len() + 1).sum();
+    let mut joined = String::with_capacity(base.len() + rest.len());
+    joined.push_str(base.trim_end_matches('/'));
+    joined.push_str(&rest[kept..]);
+    if joined.is_empty() {
+        joined.push('/');
+    }
+    joined
+}
+
+/// `provider/model` → its two parts, where the first is a configured provider.
+pub fn split_model(model: &str, is_provider: impl Fn(&str) -> bool) -> Option<(&str, &str)> {
+    model.split_once('/').filter(|(provider, rest)| !rest.is_empty() && is_provider(provider))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn known(name: &str) -> bool {
+        ["openai", "anthropic", "azure", "groq"].contains(&name)
+    }
+
+    #[test]
+    fn a_path_leads_to_its_provider_or_to_the_house() {
+        assert_eq!(way("/v1/chat/completions", "", known), Way::House("/v1/chat/completions"));
+        assert_eq!(
+            way("/anthropic/v1/messages", "", known),
+            Way::Named { provider: "anthropic", rest: "/v1/messages" }
+        );
+        assert_eq!(way("/farebox/me", "", known), Way::Own("/me"));
+        assert_eq!(way("/nobody/v1/x", "", known), Way::Nowhere);
+        assert_eq!(way("/", "", known), Way::Nowhere);
+        assert_eq!(way("/groq", "", known), Way::Named { provider: "groq", rest: "" });
+    }
+
+    #[test]
+    fn behind_a_path_prefix_only_paths_below_it_are_ours() {
+        assert_eq!(way("/llm/v1/models", "/llm", known), Way::House("/v1/models"));
+        assert_eq!(way("/v1/models", "/llm", known), Way::Nowhere);
+        assert_eq!(way("/llmv1/models", "/llm", known), Way::Nowhere);
+    }
+
+    #[test]
+    fn azure_deployments_keep_their_path() {
+        let path = "/openai/deployments/gpt/chat/completions";
+        assert_eq!(way(path, "", known), Way::Named { provider: "azure", rest: path });
+        let direct = way("/openai/v1/chat/completions", "", known);
+        assert_eq!(direct, Way::Named { provider: "openai", rest: "/v1/chat/completions" });
+    }
+
+    #[test]
+    fn shared_segments_are_written_once() {
+        let cases = [
+            ("/v1", "/v1/chat/completions", "/v1/chat/completions"),
+            ("/v1", "/chat/completions", "/v1/chat/completions"),
+            ("/openai/v1", "/v1/models", "/openai/v1/models"),
+            ("/openai/v1", "/openai/v1/models", "/openai/v1/models"),
+            ("", "/v1/messages", "/v1/messages"),
+            ("", "", "/"),
+            ("/api/v1", "/v1beta/x", "/api/v1/v1beta/x"),
+        ];
+        for (base, rest, joined) in cases {
+            assert_eq!(join(base, rest), joined, "{base} + {rest}");
+        }
+    }
+
+    #[test]
+    fn a_model_may_name_its_provider() {
+        assert_eq!(split_model("groq/openai/gpt-oss-20b", known), Some(("groq", "openai/gpt-oss-20b")));
+        assert_eq!(split_model("meta/llama", known), None);
+        assert_eq!(split_model("gpt-4o", known), None);
+    }
+}

@@ -1,0 +1,140 @@
+//! A websocket upgrade: a tunnel, recorded as unmetered. What flows in it is not read.
+
+use super::Proxy;
+use super::account::{Account, Ending};
+use super::attempt::Run;
+use super::deliver::{self, Delivery};
+use super::exchange::{Arrived, Asked, AskedBody, refuse};
+use super::foresee::Foreseen;
+use super::offer::targets;
+use super::refusal;
+use super::upstream::{Connection, Failure, Framing, HeadPlan, head};
+use crate::dialects::{Refusal, RefusalKind};
+use crate::event::Outcome;
+use crate::tokens::facts::RequestFacts;
+use bytes::Bytes;
+use http::{StatusCode, header};
+use pingora_core::protocols::http::ServerSession;
+use pingora_http::RequestHeader;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Connects client and provider until one of them leaves.
+pub async fn run(proxy: &Arc<Proxy>, session: &mut ServerSession, arrived: &Arrived) {
+    let catalog = proxy.catalog.load_full();
+    let model =
+        arrived.query.as_deref().and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("model=")));
+    let facts =
+        RequestFacts { requested_model: model.map(Arc::from), stream: true, choices: 1, ..RequestFacts::default() };
+    let attribution = Arc::new(proxy.namer.attribution(&arrived.head.headers, &facts, b""));
+    let body = AskedBody::Streaming { prefix: Bytes::new() };
+    let asked = Asked { facts: Arc::new(facts), attribution, body, read: Instant::now() };
+    let targets = match targets(proxy, &catalog, arrived, model) {
+        Ok(targets) => targets,
+        Err(refused) => return refuse(proxy, session, arrived, refused).await,
+    };
+    let run = Run { proxy, arrived, asked: &asked, target: &targets[0], number: 1, can_retry: false };
+    if let Err(refused) = tunnel(&run, session).await {
+        refuse(proxy, session, arrived, refused).await;
+    }
+}
+
+async fn tunnel(run: &Run<'_>, session: &mut ServerSession) -> Result<(), Refusal> {
+    let provider = &run.target.provider;
+    let name = &provider.settings.name;
+    let foreseen = Foreseen::default();
+    let mut account = run.reserve(&foreseen).await?;
+    let mut connection = match Connection::open(provider, run.proxy.clock.now()).await {
+        Ok(connection) => connection,
+        Err(failure) => {
+            account.settle(Ending::NotSent { detail: Arc::from(format!("{failure:?}")) });
+            return Err(refusal::no_response(name, &failure));
+        }
+    };
+    let head = upgrade_head(run).map_err(|error| {
+        refusal::because(
+            RefusalKind::InvalidRequest,
+            format!("The upgrade cannot be passed on: {}.", error.etype().as_str()),
+        )
+    })?;
+    account.sent(0);
+    let timeouts = provider.settings.timeouts;
+    let answered = match connection.send(head, Bytes::new(), timeouts.first_byte).await {
+        Ok(()) => connection.response_head(timeouts.first_byte).await,
+        Err(failure) => Err(failure),
+    };
+    let response = match answered {
+        Ok(response) => response,
+        Err(failure) => return Err(broken(account, name, &failure)),
+    };
+    account.answered(&response);
+    if response.status != StatusCode::SWITCHING_PROTOCOLS {
+        let delivery = Delivery {
+            proxy: run.proxy,
+            arrived: run.arrived,
+            asked: run.asked,
+            target: run.target,
+            foreseen: &foreseen,
+        };
+        deliver::deliver(delivery, session, connection, account, response).await;
+        return Ok(());
+    }
+    if session.write_response_header(Box::new(response)).await.is_ok() {
+        pump(session, &mut connection, &mut account).await;
+    }
+    account.ended();
+    account.settle(Ending::Finished);
+    connection.release(false).await;
+    Ok(())
+}
+
+fn broken(account: Account, name: &str, failure: &Failure) -> Refusal {
+    account.settle(Ending::Broken { outcome: Outcome::ProviderCut, detail: Arc::from(format!("{failure:?}")) });
+    refusal::no_response(name, failure)
+}
+
+fn upgrade_head(run: &Run<'_>) -> pingora_error::Result<RequestHeader> {
+    let plan = HeadPlan {
+        original: &run.arrived.head,
+        provider: &run.target.provider,
+        dialect: run.arrived.dialect,
+        rest: &run.arrived.rest,
+        query: run.arrived.query.as_deref(),
+        framing: Framing::Nothing,
+        identity: false,
+        caller_key_may_pass: run.target.caller_key_may_pass,
+    };
+    let mut head = head(&plan)?;
+    head.insert_header(header::CONNECTION, "upgrade")?;
+    if let Some(protocol) = run.arrived.head.headers.get(header::UPGRADE) {
+        head.insert_header(header::UPGRADE, protocol.clone())?;
+    }
+    Ok(head)
+}
+
+async fn pump(session: &mut ServerSession, connection: &mut Connection, account: &mut Account) {
+    connection.session.set_read_timeout(None);
+    session.set_read_timeout(None);
+    loop {
+        tokio::select! {
+            up = session.read_request_body() => match up {
+                Ok(Some(chunk)) => {
+                    account.sent(chunk.len() as u64);
+                    if connection.session.write_request_body(chunk, false).await.is_err() {
+                        return;
+                    }
+                }
+                Ok(None) | Err(_) => return,
+            },
+            down = connection.session.read_response_body() => match down {
+                Ok(Some(chunk)) => {
+                    account.observe(&chunk);
+                    if session.write_response_body(chunk, false).await.is_err() {
+                        return;
+                    }
+                }
+                Ok(None) | Err(_) => return,
+            },
+        }
+    }
+}
