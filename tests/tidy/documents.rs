@@ -18,6 +18,10 @@ pub fn untrue_examples(house: &House) -> Vec<String> {
             let fault = match block.language.as_str() {
                 "yaml" => configuration_fault(&block.text),
                 "json" => serde_json::from_str::<serde_json::Value>(&block.text).err().map(|error| error.to_string()),
+                // What the document shows is what the tests run.
+                "nginx" if block.text != house.file("tests/proxies/nginx.conf").text => {
+                    Some("this is not tests/proxies/nginx.conf".to_owned())
+                }
                 // A language without a check would be one whose examples rot unseen.
                 "sh" | "text" | "python" | "js" | "toml" | "nginx" | "sse" | "ini" | "rust" | "mermaid" => None,
                 other => Some(format!("`{other}` is a language that tests/tidy/documents.rs does not know")),
