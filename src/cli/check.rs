@@ -18,7 +18,8 @@ pub struct Arguments {
 
 pub fn run(arguments: &Arguments) -> ExitCode {
     let outcome = config::load(arguments.config.clone(), &Surroundings::of_this_process());
-    let catalog_faults = outcome.as_ref().map(|settings| catalog_faults(&settings.catalog_overlays)).unwrap_or_default();
+    let catalog_faults =
+        outcome.as_ref().map(|settings| catalog_faults(&settings.catalog_overlays)).unwrap_or_default();
     let well = outcome.is_ok() && catalog_faults.is_empty();
     if arguments.json {
         let mut faults = outcome.as_ref().err().map(config::Faults::to_json).unwrap_or_default();
@@ -52,12 +53,9 @@ fn catalog_faults(overlays: &[PathBuf]) -> Vec<catalog::file::Fault> {
 }
 
 fn unreadable(name: &str, error: &std::io::Error) -> catalog::file::Fault {
-    catalog::file::Fault {
-        file: name.into(),
-        line: 1,
-        column: 1,
-        message: format!("it cannot be read: {error}"),
-        remedy: "write it as UTF-8 text".to_owned(),
-        ..Default::default()
-    }
+    let mut fault = catalog::file::Fault::default();
+    (fault.file, fault.line, fault.column) = (name.into(), 1, 1);
+    fault.message = format!("it cannot be read: {error}");
+    fault.remedy = "write it as UTF-8 text".to_owned();
+    fault
 }
