@@ -2,10 +2,12 @@
 
 mod check;
 mod completions;
+mod demo;
 mod healthcheck;
 mod ledger;
 mod man;
 mod serve;
+mod simulate;
 mod version;
 
 use clap::{Parser, Subcommand};
@@ -34,6 +36,10 @@ enum Command {
     Serve(serve::Arguments),
     /// Check the configuration and the catalog; show all faults at once.
     Check(check::Arguments),
+    /// See it work: a simulated provider, a Farebox, clients, and a live table of what they use.
+    Demo(demo::Arguments),
+    /// Run a simulated provider that speaks every dialect.
+    Simulate(simulate::Arguments),
     /// Ask a running node whether it is well; for containers.
     Healthcheck(healthcheck::Arguments),
     /// Verify the ledger, decide what was withheld, show what is on disk.
@@ -51,6 +57,8 @@ pub fn run() -> ExitCode {
     match Cli::parse().command {
         Command::Serve(arguments) => serve::run(arguments),
         Command::Check(arguments) => check::run(&arguments),
+        Command::Demo(arguments) => demo::run(&arguments),
+        Command::Simulate(arguments) => simulate::run(&arguments),
         Command::Healthcheck(arguments) => healthcheck::run(&arguments),
         Command::Ledger(arguments) => ledger::run(&arguments),
         Command::Version(arguments) => version::run(&arguments),
