@@ -23,7 +23,9 @@ pub fn image_size(picture: &Text<'_>) -> Option<(u32, u32)> {
         None => &start,
     };
     let whole_groups = base64.len().min(HEADER_BASE64_BYTES) / 4 * 4;
-    let header = LENIENT.decode(base64.get(..whole_groups)?).ok()?;
+    // Google's SDKs write the URL-safe alphabet.
+    let standard = base64.get(..whole_groups)?.replace('-', "+").replace('_', "/");
+    let header = LENIENT.decode(standard).ok()?;
     let size = imagesize::blob_size(&header).ok()?;
     Some((u32::try_from(size.width).ok()?, u32::try_from(size.height).ok()?))
 }

@@ -349,3 +349,6 @@ pub struct RefusalBody {
     pub headers: Vec<(&'static str, String)>,
     pub body: Vec<u8>,
 }
+
+#[cfg(test)]
+mod laws;

@@ -198,4 +198,4 @@ fn safe_cut(text: &str, from: usize) -> Option<usize> {
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+pub(crate) mod tests;

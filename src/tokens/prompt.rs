@@ -43,6 +43,7 @@ pub struct PromptTally<'a> {
     /// The tools as rendered so far.
     tools: String,
     tool_count: u32,
+    has_messages: bool,
     has_system: bool,
     /// The last letter of the first system message, while it is read: a line end is added to it if there are tools.
     system_end: Option<char>,
@@ -64,6 +65,7 @@ impl<'a> PromptTally<'a> {
             framing_tokens: 0,
             tools: String::new(),
             tool_count: 0,
+            has_messages: false,
             has_system: false,
             system_end: None,
             in_first_system: false,
@@ -94,20 +96,19 @@ impl<'a> PromptTally<'a> {
         }
     }
 
-    /// The whole prompt. Without any message or text there is nothing to frame: zero.
+    /// The whole prompt. Texts without any message (embeddings, plain completions) go to the model bare.
     pub fn finish(mut self) -> Result<Count, CalledOff> {
         self.tools_end();
         if self.called_off {
             return Err(CalledOff);
         }
-        if self.framing_tokens == 0 && self.text_bytes == 0 {
-            return Ok(Count::ZERO);
-        }
         let text = self.tokenizer.scaled(self.text, self.text_bytes);
-        Ok(Count { tokens: text.tokens + self.framing_tokens + u64::from(self.framing.request), exact: text.exact })
+        let request = if self.has_messages { u64::from(self.framing.request) } else { 0 };
+        Ok(Count { tokens: text.tokens + self.framing_tokens + request, exact: text.exact })
     }
 
     fn message(&mut self, role: &str) {
+        self.has_messages = true;
         let tool = matches!(role, "tool" | "function");
         self.framing_tokens += u64::from(if tool { self.framing.tool_message } else { self.framing.message });
         self.in_first_system = matches!(role, "system" | "developer") && !self.has_system;
@@ -200,6 +201,14 @@ pub struct OutputSeen<'a> {
 pub struct OutputCount {
     pub visible: Count,
     pub reasoning: Count,
+}
+
+impl OutputCount {
+    pub fn total(&self) -> Count {
+        let mut total = self.visible;
+        total.add(self.reasoning);
+        total
+    }
 }
 
 impl Counter {

@@ -77,13 +77,16 @@ fn take(facts: &mut RequestFacts, part: Part<'_>) {
     let input = &mut facts.input;
     match part {
         Part::Model(name) => {
-            facts.splice.model = Some(name.place());
+            let earlier = facts.splice.model.replace(name.place());
+            facts.splice.model_again.extend(earlier);
             facts.requested_model = Some(Arc::from(name.decode().as_ref()));
         }
         Part::Members(place) => facts.splice.members = Some(place),
         Part::OutputLimit(limit, place) => {
-            facts.output_limit = Some(limit);
-            facts.splice.output_limit = Some(place);
+            // Where the name is repeated, the largest bounds what can come; a clamp writes them all.
+            facts.output_limit = facts.output_limit.max(Some(limit));
+            let earlier = facts.splice.output_limit.replace(place);
+            facts.splice.output_limit_again.extend(earlier);
         }
         Part::Stream(stream) => facts.stream = stream,
         Part::ServiceTier(tier) => facts.service_tier = Some(Arc::from(tier.decode().as_ref())),
@@ -93,7 +96,8 @@ fn take(facts: &mut RequestFacts, part: Part<'_>) {
         Part::Thinking => facts.needs.reasoning = true,
         Part::Message(_) => input.messages = input.messages.saturating_add(1),
         Part::System(text) => {
-            facts.system_text.get_or_insert(text.place());
+            let place = text.place();
+            facts.system_text.get_or_insert(place.start + 1..place.end - 1);
             input.text_bytes += text.size() as u64;
         }
         Part::Text(text) => input.text_bytes += text.size() as u64,

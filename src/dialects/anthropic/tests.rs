@@ -56,7 +56,7 @@ fn a_request_is_read_with_the_places_that_can_be_written() {
     assert_eq!(place(facts.splice.model), Some("\"claude-opus-4-8\""));
     assert_eq!(place(facts.splice.output_limit), Some("1024"));
     assert_eq!(facts.splice.members, Some(1));
-    assert_eq!(place(facts.system_text), Some("\"Be brief.\""));
+    assert_eq!(place(facts.system_text), Some("Be brief."));
     assert_eq!((facts.service_tier.as_deref(), facts.speed.as_deref()), (Some("standard_only"), Some("fast")));
     assert_eq!((facts.region.as_deref(), facts.user.as_deref()), (Some("us"), Some("u-1")));
     assert_eq!(facts.metadata, [(Arc::from("team"), Arc::from("blue"))]);
@@ -126,6 +126,14 @@ fn what_the_body_does_not_show_is_said() {
     assert!(!facts_of(r#"{"container":null,"mcp_servers":[]}"#).server_state);
     assert!(facts_of(r#"{"mcp_servers":[{"type":"url","url":"https://x"}]}"#).server_tools);
     assert!(facts_of(r#"{"output_config":{"format":{"type":"json_schema","schema":{}}}}"#).needs.json_schema);
+}
+
+#[test]
+fn a_repeated_name_is_found_everywhere_it_must_be_written() {
+    let facts = facts_of(r#"{"model":"a","max_tokens":7,"model":"b","max_tokens":5}"#);
+    assert_eq!((facts.requested_model.as_deref(), facts.output_limit), (Some("b"), Some(7)));
+    assert_eq!((facts.splice.model, facts.splice.model_again), (Some(36..39), vec![9..12]));
+    assert_eq!((facts.splice.output_limit, facts.splice.output_limit_again), (Some(53..54), vec![26..27]));
 }
 
 #[test]

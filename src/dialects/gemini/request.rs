@@ -103,8 +103,9 @@ fn take(facts: &mut RequestFacts, part: Part<'_>) {
     match part {
         Part::Members(place) => facts.splice.members = Some(place),
         Part::OutputLimit(limit, place) => {
-            facts.output_limit = Some(limit);
-            facts.splice.output_limit = Some(place);
+            facts.output_limit = facts.output_limit.max(Some(limit));
+            let earlier = facts.splice.output_limit.replace(place);
+            facts.splice.output_limit_again.extend(earlier);
         }
         Part::Choices(choices) => facts.choices = choices.max(1),
         Part::ServiceTier(tier) => facts.service_tier = Some(Arc::from(tier.decode().to_ascii_lowercase())),
@@ -118,7 +119,8 @@ fn take(facts: &mut RequestFacts, part: Part<'_>) {
         Part::Resolution(_) => {}
         Part::Message(_) => input.messages = input.messages.saturating_add(1),
         Part::System(text) => {
-            facts.system_text.get_or_insert(text.place());
+            let place = text.place();
+            facts.system_text.get_or_insert(place.start + 1..place.end - 1);
             input.text_bytes += text.size() as u64;
         }
         Part::Text(text) => input.text_bytes += text.size() as u64,
@@ -368,10 +370,10 @@ impl<'a> Walk<'a, '_> {
                 "candidateCount" | "candidate_count" => {
                     reader.units()?.into_iter().for_each(|choices| (self.sink)(Part::Choices(choices)));
                 }
-                "responseSchema" | "response_schema" | "responseJsonSchema" | "response_json_schema" => {
-                    if reader.shape() == Shape::Object {
-                        (self.sink)(Part::Schema(reader.raw()?));
-                    }
+                "responseSchema" | "response_schema" | "responseJsonSchema" | "response_json_schema"
+                    if reader.shape() == Shape::Object =>
+                {
+                    (self.sink)(Part::Schema(reader.raw()?));
                 }
                 "thinkingConfig" | "thinking_config" => self.thinking(reader)?,
                 "mediaResolution" | "media_resolution" => {

@@ -40,6 +40,12 @@ fn read_chunk(reader: &mut Reader<'_>, seen: &mut Observation) -> Result<(), Bro
             "responseId" => seen.response_id = shared(reader)?.or(seen.response_id.take()),
             "promptFeedback" => read_feedback(reader, seen)?,
             "error" => read_error(reader, seen)?,
+            "predictions" => {
+                reader.array(|_| {
+                    seen.images_made = seen.images_made.saturating_add(1);
+                    Ok(())
+                })?;
+            }
             _ => {}
         }
         Ok(())

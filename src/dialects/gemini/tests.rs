@@ -90,7 +90,7 @@ fn both_spellings_are_read_alike() {
         assert_eq!(facts.requested_model.as_deref(), Some("gemini-3.8-flash"), "the path's");
         assert_eq!((facts.output_limit, facts.choices, facts.stream), (Some(512), 2, false));
         assert_eq!(facts.splice.output_limit.and_then(|place| body.get(place)), Some("512"));
-        assert_eq!(facts.system_text.and_then(|place| body.get(place)), Some("\"Rules\""));
+        assert_eq!(facts.system_text.and_then(|place| body.get(place)), Some("Rules"));
         let input = &facts.input;
         assert_eq!((input.messages, input.tools, input.tool_calls), (5, 2, 1));
         assert_eq!(input.images, [ImagePart { detail: ImageDetail::Low, size: Some((300, 200)) }]);
@@ -201,7 +201,7 @@ const LAST: &str = r#"{"candidates":[{"content":{"parts":[{"functionCall":{"name
 fn the_last_chunk_of_a_stream_wins_and_is_final() {
     let endpoint = recognise("POST", "/v1beta/models/m:streamGenerateContent");
     let mut seen = Observation::default();
-    let mut observe = |data: &str, seen: &mut Observation| {
+    let observe = |data: &str, seen: &mut Observation| {
         observe_event(&endpoint, Flavor::Standard, sse::Event { name: None, data: data.as_bytes() }, seen);
     };
     observe(CHUNK, &mut seen);
@@ -230,6 +230,12 @@ fn a_stream_without_sse_is_an_array_of_the_same_chunks() {
     assert!(seen.usage_is_final && seen.finished);
     let cut = observe(&format!("[{CHUNK},{{\"candid"));
     assert!(!cut.usage_is_final && !cut.finished && cut.output.text == "Hello");
+}
+
+#[test]
+fn pictures_of_imagen_are_counted() {
+    let seen = whole(r#"{"predictions":[{"bytesBase64Encoded":"AA"},{"bytesBase64Encoded":"AA"}]}"#);
+    assert_eq!((seen.images_made, seen.usage), (2, None));
 }
 
 #[test]

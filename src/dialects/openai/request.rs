@@ -12,8 +12,6 @@ use std::sync::Arc;
 const METADATA_MEMBERS_MAX: usize = 16;
 const METADATA_NAME_BYTES_MAX: usize = 256;
 const METADATA_VALUE_BYTES_MAX: usize = 2_048;
-/// Further pictures are only counted.
-const IMAGES_MAX: usize = 1_000;
 
 /// Reads the facts of a body.
 ///
@@ -218,26 +216,27 @@ impl Reading {
             }
             Piece::Call { name, arguments } => {
                 let sizes = [name, arguments].into_iter().flatten().map(|text| text.size() as u64);
-                input.text_bytes += sizes.sum::<u64>();
+                let bytes = sizes.sum::<u64>();
+                input.tool_calls = input.tool_calls.saturating_add(1);
+                input.text_bytes += bytes;
+                input.rendered_bytes += bytes;
             }
             Piece::Tool { raw, by_provider } => {
                 input.text_bytes += raw.len() as u64;
+                input.rendered_bytes += raw.len() as u64;
                 input.tools = input.tools.saturating_add(1);
                 needs.tools = true;
                 self.facts.server_tools |= by_provider;
             }
             Piece::Schema { raw, is_json_schema } => {
                 input.text_bytes += raw.len() as u64;
+                input.rendered_bytes += raw.len() as u64;
                 needs.json_schema |= is_json_schema;
             }
             Piece::Unknown(raw) => input.text_bytes += raw.len() as u64,
             Piece::Image { picture, detail } => {
                 needs.vision |= self.operation != Operation::Images;
-                if input.images.len() < IMAGES_MAX {
-                    input.images.push(ImagePart { detail, size: picture.and_then(|p| inline::image_size(&p)) });
-                } else {
-                    input.images_more = input.images_more.saturating_add(1);
-                }
+                input.push_image(ImagePart { detail, size: picture.and_then(|p| inline::image_size(&p)) });
             }
             Piece::Audio(sound) => {
                 needs.audio_input = true;

@@ -188,8 +188,9 @@ fn a_model_without_a_public_tokenizer_is_estimated_by_its_factor() {
 }
 
 #[test]
-fn nothing_is_framed_where_there_is_nothing() {
+fn nothing_is_framed_where_there_is_no_message() {
     assert_eq!(count(&GPT_4O, &[]), Count::ZERO);
+    assert_eq!(count(&GPT_4O, &[Text("Hello")]), Count { tokens: 1, exact: true }, "an embedding's input");
 }
 
 #[test]
