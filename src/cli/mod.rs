@@ -1,13 +1,17 @@
 //! The commands people type: one file each. Exit codes are promises to scripts and supervisors.
 
+mod backup;
 mod check;
 mod completions;
 mod demo;
 mod healthcheck;
 mod ledger;
 mod man;
+mod place;
 mod serve;
 mod simulate;
+mod table;
+mod usage;
 mod version;
 
 use clap::{Parser, Subcommand};
@@ -44,6 +48,12 @@ enum Command {
     Healthcheck(healthcheck::Arguments),
     /// Verify the ledger, decide what was withheld, show what is on disk.
     Ledger(ledger::Arguments),
+    /// Show what was used and what it cost.
+    Usage(Box<usage::Arguments>),
+    /// Copy the ledger and its journals to another place, also while a server runs.
+    Backup(backup::BackupArguments),
+    /// Make a data directory from a backup.
+    Restore(backup::RestoreArguments),
     /// Say which version this is.
     Version(version::Arguments),
     /// Write the manual pages into a folder.
@@ -61,6 +71,9 @@ pub fn run() -> ExitCode {
         Command::Simulate(arguments) => simulate::run(&arguments),
         Command::Healthcheck(arguments) => healthcheck::run(&arguments),
         Command::Ledger(arguments) => ledger::run(&arguments),
+        Command::Usage(arguments) => usage::run(&arguments),
+        Command::Backup(arguments) => backup::backup(&arguments),
+        Command::Restore(arguments) => backup::restore(&arguments),
         Command::Version(arguments) => version::run(&arguments),
         Command::Man(arguments) => man::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments),

@@ -117,6 +117,17 @@ impl Export {
     }
 }
 
+/// A page of rows that were read already, as a file of its own.
+pub fn page(rows: &[EventRow]) -> Vec<u8> {
+    let mut file = Vec::new();
+    write_header(&mut file);
+    let mut moments = Default::default();
+    for row in rows {
+        write_row(&mut file, row, &mut moments);
+    }
+    file
+}
+
 fn write_header(buffer: &mut Vec<u8>) {
     let mut line = Line::new(buffer);
     for name in BEFORE_KINDS {

@@ -34,6 +34,10 @@ impl Reader {
         Ok(Copied { bytes: file.metadata().map_err(copying)?.len(), schema_version })
     }
 
+    pub fn schema_version(&self) -> Result<i64, StoreError> {
+        self.with(schema::schema_version)
+    }
+
     /// The ledger's size in its file, bytes: what a copy will be at most.
     pub fn size_bytes(&self) -> Result<u64, StoreError> {
         let size = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size";

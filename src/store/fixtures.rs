@@ -87,6 +87,12 @@ pub(crate) fn priced(input_pico: i64, output_pico: i64) -> Pricing {
     }))
 }
 
+/// What a ledger looks like that another version wrote.
+pub(crate) fn set_schema_version(data_dir: &std::path::Path, version: i64) {
+    let connection = rusqlite::Connection::open(data_dir.join(super::FILE_NAME)).unwrap();
+    connection.pragma_update(None, "user_version", version).unwrap();
+}
+
 impl Event {
     pub(crate) fn by(mut self, user: &str, key: &str) -> Event {
         let caller = Arc::make_mut(&mut self.opening.caller);
