@@ -5,6 +5,8 @@ CARGO ?= cargo
 TOOLS := target/tools
 ARGS ?=
 
+# One after another also under `make -j`: the last line is the tests' own.
+.NOTPARALLEL:
 .PHONY: help run demo test check bench needs needs-tests lint deny test-rust test-clients
 
 help: ## what can be done

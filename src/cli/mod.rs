@@ -64,7 +64,11 @@ enum Command {
 
 /// Reads the command line and does what it says.
 pub fn run() -> ExitCode {
-    match Cli::parse().command {
+    let command = Cli::parse().command;
+    if !matches!(command, Command::Serve(_)) {
+        end_with_the_reader();
+    }
+    match command {
         Command::Serve(arguments) => serve::run(arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
@@ -77,6 +81,16 @@ pub fn run() -> ExitCode {
         Command::Version(arguments) => version::run(&arguments),
         Command::Man(arguments) => man::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments),
+    }
+}
+
+/// `farebox usage | head` ends quietly when `head` does. Rust ignores the signal, which a server wants: there, a peer
+/// that left is an error of that one connection.
+fn end_with_the_reader() {
+    // SAFETY: no other thread runs yet, and the default action is no function of ours.
+    #[expect(unsafe_code, reason = "the standard library has no safe way to restore a signal")]
+    unsafe {
+        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
     }
 }
 
