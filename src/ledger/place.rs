@@ -174,6 +174,7 @@ fn file_system_magic(dir: &Path) -> io::Result<u32> {
     let path = std::ffi::CString::new(dir.as_os_str().as_bytes()).map_err(io::Error::other)?;
     let mut answer = std::mem::MaybeUninit::<libc::statfs>::uninit();
     // SAFETY: `path` ends in a zero byte, `answer` is large enough and is read only after the call filled it.
+    #[expect(unsafe_code, reason = "the standard library does not say which file system it is")]
     let answer = unsafe {
         if libc::statfs(path.as_ptr(), answer.as_mut_ptr()) != 0 {
             return Err(io::Error::last_os_error());
