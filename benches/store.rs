@@ -207,6 +207,7 @@ fn event(n: u64, of: u64, salt: u64) -> Event {
 /// User and system time of this process so far.
 fn cpu_time() -> Duration {
     // SAFETY: a zeroed `rusage` is a valid one, and the call only writes into it.
+    #[expect(unsafe_code, reason = "the standard library does not tell what a process used")]
     let usage = unsafe {
         let mut usage: libc::rusage = std::mem::zeroed();
         libc::getrusage(libc::RUSAGE_SELF, &mut usage);
