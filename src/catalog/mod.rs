@@ -3,6 +3,7 @@
 //! over [`tree`], YAML with places, read by `read`.
 #![deny(clippy::float_arithmetic)]
 
+mod draft;
 pub mod file;
 pub mod import;
 pub mod model;
@@ -10,6 +11,7 @@ mod names;
 pub mod price;
 pub mod rates;
 mod read;
+pub mod sheet;
 pub mod tree;
 
 pub use file::{Fault, load};

@@ -113,43 +113,48 @@ impl Card {
     pub fn tier(&self, input_tokens: u64) -> Option<&Tier> {
         self.tiers.iter().rev().find(|tier| input_tokens > tier.above_input_tokens)
     }
-
-    /// This card changed by what a service tier or a daily window says.
-    pub fn changed(&self, change: &CardChange) -> Result<Card, Kind> {
-        let rates = self.rates.times(change.multiply)?.overlaid(&change.rates);
-        let named = change.tiers.as_ref();
-        let tiers = match named {
-            Some(named) => {
-                let scaled = self.tiers_times(change.multiply)?;
-                named.iter().map(|tier| tier.upon(&rates, &scaled)).collect()
-            }
-            None => self.tiers_times(change.multiply)?,
-        };
-        Ok(Card { rates, tiers })
-    }
-
-    fn tiers_times(&self, factor: Ratio) -> Result<Vec<Tier>, Kind> {
-        let scaled = self
-            .tiers
-            .iter()
-            .map(|tier| Ok(Tier { above_input_tokens: tier.above_input_tokens, rates: tier.rates.times(factor)? }));
-        scaled.collect()
-    }
 }
 
-/// A tier as written: only what it names.
+/// A card as written: tiers say only what they name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NamedCard {
+    pub rates: Rates,
+    /// Ascending by size.
+    pub tiers: Vec<NamedTier>,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamedTier {
     pub above_input_tokens: u64,
     pub rates: Rates,
 }
 
-impl NamedTier {
-    /// What it does not name is what the same tier of `known` says, else the base rate.
-    pub fn upon(&self, base: &Rates, known: &[Tier]) -> Tier {
-        let same = known.iter().find(|tier| tier.above_input_tokens == self.above_input_tokens);
-        let below = same.map_or(base, |tier| &tier.rates);
-        Tier { above_input_tokens: self.above_input_tokens, rates: below.overlaid(&self.rates) }
+impl NamedCard {
+    /// This card changed by what a service tier or a daily window says: token rates times its factor, then what it
+    /// names, tier by tier.
+    pub fn changed(&self, change: &CardChange) -> Result<NamedCard, Kind> {
+        let mut tiers = Vec::with_capacity(self.tiers.len());
+        for tier in &self.tiers {
+            let rates = tier.rates.times(change.multiply)?;
+            tiers.push(NamedTier { above_input_tokens: tier.above_input_tokens, rates });
+        }
+        for named in &change.tiers {
+            match tiers.binary_search_by_key(&named.above_input_tokens, |tier| tier.above_input_tokens) {
+                Ok(place) => tiers[place].rates = tiers[place].rates.overlaid(&named.rates),
+                Err(place) => tiers.insert(place, named.clone()),
+            }
+        }
+        Ok(NamedCard { rates: self.rates.times(change.multiply)?.overlaid(&change.rates), tiers })
+    }
+
+    /// What a tier does not name is what the tier below it says, at last the base rates.
+    pub fn resolved(&self) -> Card {
+        let mut tiers: Vec<Tier> = Vec::with_capacity(self.tiers.len());
+        for tier in &self.tiers {
+            let below = tiers.last().map_or(&self.rates, |tier| &tier.rates);
+            tiers.push(Tier { above_input_tokens: tier.above_input_tokens, rates: below.overlaid(&tier.rates) });
+        }
+        Card { rates: self.rates.clone(), tiers }
     }
 }
 
@@ -158,7 +163,7 @@ impl NamedTier {
 pub struct CardChange {
     pub multiply: Ratio,
     pub rates: Rates,
-    pub tiers: Option<Vec<NamedTier>>,
+    pub tiers: Vec<NamedTier>,
 }
 
 /// A class of service with its own rates: `flex`, `priority`, `batch`.
@@ -300,16 +305,17 @@ pub struct PlanChanges {
 
 impl Plan {
     /// The kind whose rate is no whole number of femto-dollars after a factor is the error.
-    pub fn new(from: Timestamp, from_text: Arc<str>, base: Card, changes: PlanChanges) -> Result<Plan, Kind> {
-        let mut cards = Vec::with_capacity((changes.service_tiers.len() + 1) * (changes.windows.len() + 1));
+    pub fn new(from: Timestamp, from_text: Arc<str>, base: &NamedCard, changes: PlanChanges) -> Result<Plan, Kind> {
         let mut rows = vec![base.clone()];
         for (_, change) in &changes.service_tiers {
             rows.push(base.changed(change)?);
         }
+        let mut cards = Vec::with_capacity(rows.len() * (changes.windows.len() + 1));
         for row in rows {
-            let in_windows: Result<Vec<_>, _> = changes.windows.iter().map(|(_, change)| row.changed(change)).collect();
-            cards.push(row);
-            cards.extend(in_windows?);
+            cards.push(row.resolved());
+            for (_, change) in &changes.windows {
+                cards.push(row.changed(change)?.resolved());
+            }
         }
         Ok(Plan {
             from,

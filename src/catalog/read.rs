@@ -4,8 +4,8 @@
 use super::file::Fault;
 use super::model::{Mode, Model, Provider};
 use super::rates::{
-    Card, CardChange, Condition, Days, ImagePrice, MINUTES_PER_DAY, Multiplier, NamedTier, Plan, PlanChanges, Prices,
-    Rates, ServiceTier, Window,
+    CardChange, Condition, Days, ImagePrice, MINUTES_PER_DAY, Multiplier, NamedCard, NamedTier, Plan, PlanChanges,
+    Prices, Rates, ServiceTier, Window,
 };
 use super::tree::{Entry, Node, Place, Value};
 use crate::clock::Timestamp;
@@ -171,11 +171,6 @@ impl Reader<'_> {
     fn plan(&mut self, node: &Node, from: Timestamp, from_text: Arc<str>) -> Option<Plan> {
         let rates = self.rates(node);
         let tiers = node.find("tiers").map(|node| self.tiers(node)).unwrap_or_default();
-        let tiers = tiers.iter().fold(Vec::new(), |mut built: Vec<super::rates::Tier>, tier| {
-            let below = built.last().map_or(&rates, |tier| &tier.rates).clone();
-            built.push(tier.upon(&below, &[]));
-            built
-        });
         let service_tiers =
             node.find("service_tiers").map(|node| self.mapping(node, "service_tiers")).unwrap_or_default();
         let service_tiers = service_tiers.iter().map(|entry| {
@@ -192,7 +187,7 @@ impl Reader<'_> {
         let windows = windows.collect();
         let changes =
             PlanChanges { service_tiers, windows, multipliers: self.multipliers(node), images: self.images(node) };
-        match Plan::new(from, from_text, Card { rates, tiers }, changes) {
+        match Plan::new(from, from_text, &NamedCard { rates, tiers }, changes) {
             Ok(plan) => Some(plan),
             Err(kind) => {
                 let message = format!("`multiply` makes the {} rate finer than a femto-dollar a token", kind.name());
@@ -206,7 +201,7 @@ impl Reader<'_> {
         CardChange {
             multiply: node.find("multiply").and_then(|node| self.ratio(node)).map_or(Ratio::ONE, |(ratio, _)| ratio),
             rates: Rates::new(self.token_rates(node)),
-            tiers: node.find("tiers").map(|node| self.tiers(node)),
+            tiers: node.find("tiers").map(|node| self.tiers(node)).unwrap_or_default(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! The commands people type: one file each. Exit codes are promises to scripts and supervisors.
 
 mod backup;
+mod catalog;
 mod check;
 mod completions;
 mod demo;
@@ -44,6 +45,8 @@ enum Command {
     Demo(demo::Arguments),
     /// Run a simulated provider that speaks every dialect.
     Simulate(simulate::Arguments),
+    /// Look at models and prices, price a call, check a file of one's own, import another's catalogue.
+    Catalog(catalog::CatalogArgs),
     /// Ask a running node whether it is well; for containers.
     Healthcheck(healthcheck::Arguments),
     /// Verify the ledger, decide what was withheld, show what is on disk.
@@ -73,6 +76,7 @@ pub fn run() -> ExitCode {
         Command::Check(arguments) => check::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Simulate(arguments) => simulate::run(&arguments),
+        Command::Catalog(arguments) => catalog::run(&arguments),
         Command::Healthcheck(arguments) => healthcheck::run(&arguments),
         Command::Ledger(arguments) => ledger::run(&arguments),
         Command::Usage(arguments) => usage::run(&arguments),
