@@ -6,6 +6,7 @@ pub mod anthropic;
 pub mod gemini;
 pub mod inline;
 pub mod json;
+pub mod lines;
 pub mod openai;
 pub mod splice;
 pub mod sse;

@@ -1,41 +1,15 @@
-//! stub
-use crate::clock::Timestamp;
-use crate::dialects::*;
-use crate::tokens::count::Count;
-use crate::tokens::prompt::OutputCount;
-use crate::tokens::usage::{TokenUsage, UsageSource};
-#[derive(Clone, Debug, PartialEq)]
-pub struct Reading {
-    pub usage: TokenUsage,
-    pub source: UsageSource,
-}
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Counts {
-    pub input: Option<Count>,
-    pub output: Option<OutputCount>,
-}
-pub struct Metered {
-    pub observation: Observation,
-    pub first_content_at: Option<Timestamp>,
-}
-pub struct ResponseHead<'a> {
-    pub status: u16,
-    pub content_type: Option<&'a str>,
-    pub content_encoding: Option<&'a str>,
-}
-pub struct ResponseMeter;
-impl ResponseMeter {
-    pub fn new(_: Dialect, _: &Endpoint, _: Flavor, _: &ResponseHead<'_>) -> Self {
-        ResponseMeter
-    }
-    pub fn observe(&mut self, _: &[u8], _: Timestamp) {}
-    pub fn output_tokens_so_far(&self) -> u64 {
-        0
-    }
-    pub fn finish(self) -> Metered {
-        Metered { observation: Observation::default(), first_content_at: None }
-    }
-}
-pub fn reading(_: &Observation, _: &crate::tokens::facts::RequestFacts, _: &Counts) -> Reading {
-    Reading { usage: TokenUsage::ZERO, source: UsageSource::None }
-}
+//! The meter: a sans-io state machine from a response's bytes to a [`Reading`].
+//!
+//! It is fed a copy of what went to the client, in any pieces, and never changes or delays it. Whatever a provider
+//! sends, its memory is bounded: an event by its own bound, a whole body by [`JSON_BYTES_MAX`], a compressed one by what
+//! it may decode to. Bytes that make no sense give no usage, never an error.
+
+mod body;
+mod decode;
+mod ladder;
+mod response;
+
+pub use body::JSON_BYTES_MAX;
+pub use decode::DECODED_BYTES_MAX;
+pub use ladder::{Counts, Reading, reading};
+pub use response::{Metered, ResponseHead, ResponseMeter};

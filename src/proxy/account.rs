@@ -271,7 +271,7 @@ impl Unsettled {
         if !self.may_be_billed() && !is_final(seen) {
             return Reading { usage: TokenUsage::ZERO, source: UsageSource::Reported };
         }
-        reading(seen, &self.call.facts, counts)
+        reading(&self.call.endpoint, self.status.unwrap_or(200), seen, &self.call.facts, counts)
     }
 
     fn price(&self, catalog: &Catalog, read: &Reading) -> Pricing {

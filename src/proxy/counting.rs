@@ -3,11 +3,12 @@
 
 use super::Proxy;
 use super::account::Unsettled;
+use super::foresee;
 use crate::event::Event;
 use crate::meter::Counts;
+use crate::tokens::bound::counted_input;
 use crate::tokens::count::{Counter, always};
 use crate::tokens::prompt::{OutputSeen, PromptTally};
-use crate::tokens::tokenizer::Tokenizer;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -97,17 +98,15 @@ fn job_done(counter: &Counter, job: Job) {
 /// Input and output as our tokenizer counts them.
 fn counts(counter: &Counter, open: &Unsettled) -> Counts {
     let call = &open.call;
-    let tokenizer = call.offer.as_ref().map_or_else(
-        || Tokenizer::customary(call.facts.requested_model.as_deref().unwrap_or_default()),
-        |offer| offer.model.tokenizer,
-    );
+    let rule = foresee::rule(call.offer.as_ref(), call.facts.requested_model.as_deref());
+    let tokenizer = rule.tokenizer;
     let input = if call.body.is_empty() {
         None
     } else {
         let mut go_on = always;
         let mut tally = PromptTally::new(counter, &tokenizer, &mut go_on);
         call.dialect.prompt_texts(&call.endpoint, &call.body, &mut |text| tally.push(text));
-        tally.finish().ok()
+        tally.finish().ok().map(|prompt| counted_input(prompt, &call.facts, &rule))
     };
     let output = open.output().and_then(|output| {
         let seen = OutputSeen {

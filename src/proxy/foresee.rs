@@ -73,7 +73,7 @@ pub fn foresee(proxy: &Proxy, arrived: &Arrived, asked: &Asked, target: &Target)
 }
 
 /// What the model makes of input; for a model that the catalog does not know, what is customary for its name.
-fn rule(offer: Option<&Offer>, requested: Option<&str>) -> BoundRule {
+pub(super) fn rule(offer: Option<&Offer>, requested: Option<&str>) -> BoundRule {
     match offer {
         Some(Offer { model }) => {
             BoundRule { tokenizer: model.tokenizer, image: model.image_rule, context_window: model.context_window }
