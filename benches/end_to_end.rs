@@ -4,12 +4,14 @@
 //! interleaved, so that the machine's moods fall on all alike, and the answer is a ratio. CPU is what the kernel charged
 //! to the contestant's threads (`schedstat`), by thread name: the request threads apart from the folder's.
 //!
-//! `cargo bench --bench end_to_end` for all, `… -- json` or `… -- stream` for one.
+//! `cargo bench --bench end_to_end` for all; `… -- json`, `… -- stream` or `… -- memory` for one.
 
 #[path = "end_to_end/contestants.rs"]
 mod contestants;
 #[path = "end_to_end/load.rs"]
 mod load;
+#[path = "end_to_end/memory.rs"]
+mod memory;
 #[path = "end_to_end/upstream.rs"]
 mod upstream;
 
@@ -29,17 +31,33 @@ fn main() {
         Some("pass") => return contestants::pass_through(&arguments[1]),
         _ => {}
     }
+    raise_open_files();
     let kinds: Vec<Kind> = match arguments.first().map(String::as_str) {
         Some("json") => vec![Kind::Json],
         Some("stream") => vec![Kind::Stream],
+        Some("memory") => Vec::new(),
         _ => vec![Kind::Json, Kind::Stream],
     };
     let upstream = contestants::start_upstream();
     let contestants = contestants::start_all(&upstream.address);
     println!("# End to end, {} rounds of {} s each, interleaved\n", ROUNDS, ROUND.as_secs());
     println!("Machine: {}\n", contestants::machine());
+    if arguments.first().is_none_or(|what| what == "memory") {
+        memory::report(&contestants[contestants.len() - 1]);
+    }
     for kind in kinds {
         table(kind, &contestants);
+    }
+}
+
+/// 10,000 streams are 20,000 sockets; the children inherit the limit.
+fn raise_open_files() {
+    let limit = libc::rlimit { rlim_cur: 65_536, rlim_max: 65_536 };
+    // SAFETY: the call only reads the struct.
+    #[expect(unsafe_code, reason = "the standard library has no call for it")]
+    let raised = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) } == 0;
+    if !raised {
+        eprintln!("the limit of open files stays as it is; run as root, or raise `ulimit -Hn` to 65536");
     }
 }
 

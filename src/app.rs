@@ -54,6 +54,7 @@ pub enum Failure {
 pub fn serve(settings: Settings) -> Result<(), Failure> {
     let log = Log::start(&settings.log);
     trusted_authorities(&settings)?;
+    raise_open_files();
     let house = House::build(&settings, log)?;
     let sockets = Sockets::open(&settings)?;
     let runtime = runtime("request", settings.threads)?;
@@ -323,6 +324,22 @@ fn runtime(name: &str, threads: usize) -> Result<tokio::runtime::Runtime, Failur
 
 fn runtime_of_admin() -> Result<tokio::runtime::Runtime, Failure> {
     runtime("admin", 1)
+}
+
+/// A stream holds two sockets, and the customary soft limit of 1,024 files is soon reached: the hard limit counts.
+fn raise_open_files() {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: both calls only read or write the struct that they are given.
+    #[expect(unsafe_code, reason = "the standard library has no call for it")]
+    let raised = unsafe {
+        libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) == 0 && {
+            limit.rlim_cur = limit.rlim_max;
+            libc::setrlimit(libc::RLIMIT_NOFILE, &limit) == 0
+        }
+    };
+    if !raised {
+        tracing::warn!("the limit of open files could not be raised");
+    }
 }
 
 /// pingora panics without certificate authorities: say it before.

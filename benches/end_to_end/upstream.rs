@@ -33,8 +33,14 @@ async fn serve(mut stream: TcpStream) {
             }
             continue;
         };
+        let held = buffer[..length].windows(6).any(|window| window == b"\"hold\"");
         let streamed = buffer[..length].windows(13).any(|window| window == b"\"stream\":true");
         buffer.drain(..length);
+        if held {
+            let _ = write_events(&mut stream, &events[..2]).await;
+            let _ = stream.read(&mut piece).await;
+            return;
+        }
         let written = if streamed { write_events(&mut stream, &events).await } else { stream.write_all(&json).await };
         if written.is_err() {
             return;
