@@ -75,6 +75,11 @@ impl Counter {
         self.cell(encoding).0.get().is_some()
     }
 
+    /// Empties the memo of counted texts; vocabularies stay.
+    pub fn forget(&self) {
+        self.memo.forget();
+    }
+
     /// The tokens of `text`. Bounded: ≤ 1 s of one core a megabyte for the worst text known, some 50 ms for English.
     pub fn text(&self, encoding: Encoding, text: &str, go_on: GoOn<'_>) -> Result<Count, CalledOff> {
         if text.len() < Self::REMEMBERED_BYTES_MIN {

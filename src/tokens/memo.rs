@@ -48,6 +48,10 @@ impl Memo {
         Some(count)
     }
 
+    pub(super) fn forget(&self) {
+        *self.halves.lock() = Halves::default();
+    }
+
     pub(super) fn keep(&self, key: Key, count: Count) {
         self.halves.lock().insert(key, count);
     }
