@@ -352,4 +352,6 @@ pub struct RefusalBody {
 }
 
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod laws;

@@ -87,13 +87,10 @@ fn read_message(reader: &mut Reader<'_>, seen: &mut Observation, whole: bool) ->
         }
         Ok(())
     })?;
-    if let Some(mut usage) = usage {
-        read_usage(&mut usage, seen, whole)?;
-    }
     if let Some(mut content) = content {
         content.array(|block| read_block(block, seen))?;
     }
-    Ok(())
+    usage.map_or(Ok(()), |mut usage| read_usage(&mut usage, seen, whole))
 }
 
 fn read_message_delta(parts: EventParts<'_>, seen: &mut Observation) -> Result<(), Broken> {
@@ -276,12 +273,13 @@ impl Tokens {
     }
 }
 
-/// `GET /v1/messages/batches/{id}/results`: a line for each request; `GET …/{id}`: the batch's state.
+/// `GET /v1/messages/batches/{id}/results`: an object for each request, one a line; `GET …/{id}`: the batch's state.
 fn observe_batch(body: &[u8], seen: &mut Observation) {
     let mut sum: Option<TokenUsage> = None;
-    for line in body.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()) {
+    let mut reader = Reader::new(body);
+    while reader.shape() == Shape::Object {
         let mut one = Observation::default();
-        let _ = Reader::new(line).object(|name, reader| {
+        let read = reader.object(|name, reader| {
             match name {
                 "id" => seen.response_id = shared(reader)?,
                 "processing_status" => seen.pending = reader.text()?.is_some_and(|status| status.raw() != b"ended"),
@@ -299,6 +297,9 @@ fn observe_batch(body: &[u8], seen: &mut Observation) {
             sum.get_or_insert(TokenUsage::ZERO).add(usage);
             seen.response_model = seen.response_model.take().or(one.response_model);
             seen.service_tier = one.service_tier.or(seen.service_tier.take());
+        }
+        if read.is_err() {
+            break;
         }
     }
     seen.usage_is_final = sum.is_some();
