@@ -39,18 +39,19 @@ enum Command {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(group(clap::ArgGroup::new("which").required(true).args(["event", "all_older_than"])))]
+#[command(group(clap::ArgGroup::new("verdict").required(true).args(["release", "charge"])))]
 struct Decision {
     /// The event, as `evt_…`.
-    #[arg(required_unless_present = "all_older_than", conflicts_with = "all_older_than")]
     event: Option<EventId>,
     /// Every such event older than this: `12h`, `7d`.
     #[arg(long, value_name = "AGE", value_parser = age)]
     all_older_than: Option<Duration>,
     /// The provider did not bill it: give it back to the budget.
-    #[arg(long, required_unless_present = "charge")]
+    #[arg(long)]
     release: bool,
     /// The provider billed it: book it as cost.
-    #[arg(long, conflicts_with = "release")]
+    #[arg(long)]
     charge: bool,
 }
 

@@ -164,6 +164,23 @@ fn checksum(salt: u32, bytes: &[u8]) -> u32 {
     hasher.finalize()
 }
 
+/// A digest of how a reservation and a settlement are written.
+#[cfg(test)]
+pub(super) fn shape(opening: &Opening, closing: &crate::event::Closing) -> String {
+    use crate::event::EventKind::{Adjustment, Attempt};
+    use std::borrow::Cow::Owned;
+    let claims = vec![Claim { budget: crate::budget::book::BudgetId(7), amount: 9 }];
+    let mut hasher = blake3::Hasher::new();
+    for kind in [Attempt, Adjustment { of: opening.id }] {
+        let event = Event { kind, opening: opening.clone(), closing: closing.clone() };
+        let settled = Settled { event: Owned(event), claims: Owned(claims.clone()) };
+        hasher.update(&postcard::to_stdvec(&settled).unwrap());
+    }
+    let reserved = Reserved { opening: Owned(opening.clone()), claims: Owned(claims) };
+    hasher.update(&postcard::to_stdvec(&reserved).unwrap());
+    format!("format {FORMAT}: {}", &hasher.finalize().to_hex()[..16])
+}
+
 /// Appends what postcard writes to a buffer that already has the header's place.
 struct Tail<'a>(&'a mut Vec<u8>);
 

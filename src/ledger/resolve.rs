@@ -49,7 +49,7 @@ pub struct Resolved {
 #[derive(Debug, thiserror::Error)]
 pub enum ResolveError {
     #[error(
-        "farebox{} is running on {}; stop it first, resolve, and start it again",
+        "a server{} is running on {}; stop it first, resolve, and start it again",
         pid.map(|pid| format!(" (process {pid})")).unwrap_or_default(), data_dir.display()
     )]
     Running { data_dir: PathBuf, pid: Option<u32> },

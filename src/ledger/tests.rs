@@ -154,6 +154,11 @@ impl Bench {
         now_or_soon(self.admission.reserve(opening(sequence), Vec::new())).unwrap()
     }
 
+    /// `None`: the journal has no room just now.
+    fn try_reserve(&self, sequence: u64) -> Option<Reservation> {
+        now_or_soon(self.admission.reserve(opening(sequence), Vec::new())).ok()
+    }
+
     fn call(&self, sequence: u64) {
         self.reserve(sequence).settle(closing());
     }
