@@ -150,3 +150,22 @@ fn ids_go_on_where_the_store_ends_whatever_the_clock_says() {
     let ledger = open(dir.path());
     assert!(ledger.next_event_id(START) > far.id);
 }
+
+#[test]
+fn a_segment_with_an_open_reservation_stays_until_that_is_carried_forward() {
+    let dir = data_dir();
+    let mut bench = Bench::start(dir.path());
+    let straggler = bench.reserve(0);
+    for call in 1.. {
+        bench.spare();
+        bench.call(call);
+        if bench.admission.lock().journal.written().segment == 2 {
+            break;
+        }
+    }
+    bench.sync();
+    bench.fold();
+    bench.die(vec![straggler]);
+    assert_eq!(recover(dir.path())[0].died, 1);
+    assert_eq!(outcome(&rows(dir.path())[0]), "proxy_died");
+}
