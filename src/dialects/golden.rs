@@ -1,7 +1,7 @@
 //! Every folder of `tests/golden` is a response and what it reads as: one for each row of the dialects' tables.
 //!
-//! `tests/golden/<dialect>/<case>/response.{json,jsonl,sse}` is what the provider sends; `reading.yaml` says what is
-//! seen. A stream is read in one piece and in pieces of 1, 7 and 64 bytes, and must read alike.
+//! `tests/golden/<dialect>/<case>/response.{json,sse}` is what the provider sends, `case.yaml` what differs from a plain
+//! call; `reading.yaml` says what is seen. A stream is read in one piece and in pieces of 1, 7 and 64 bytes, and must read alike.
 
 use super::*;
 use std::collections::BTreeMap;
@@ -11,9 +11,6 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Reading {
-    /// `POST /v1/messages`; the dialect's chat where it is left out.
-    path: Option<String>,
-    flavor: Flavor,
     usage: Option<BTreeMap<String, u64>>,
     /// The provider's own tools, counted from the output.
     calls: BTreeMap<String, u64>,
@@ -34,6 +31,13 @@ struct Reading {
     images_made: u64,
 }
 
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Case {
+    method: Option<String>,
+    path: Option<String>,
+}
+
 #[test]
 fn every_response_reads_as_its_folder_says() {
     let mut faults = Vec::new();
@@ -43,9 +47,9 @@ fn every_response_reads_as_its_folder_says() {
             cases += 1;
             let yaml = std::fs::read_to_string(folder.join("reading.yaml")).expect("a reading.yaml");
             let wanted: Reading = serde_yaml::from_str(&yaml).unwrap_or_else(|fault| panic!("{folder:?}: {fault}"));
-            for (how, seen) in observations(dialect, &folder, &wanted) {
+            for (how, seen) in observations(dialect, &folder) {
                 let read = reading(&seen, &wanted);
-                if read != (Reading { path: None, flavor: Flavor::Standard, ..wanted.clone() }) {
+                if read != wanted {
                     faults.push(format!("{} ({how}):\n  wanted {wanted:?}\n  read   {read:?}", folder.display()));
                 }
             }
@@ -62,23 +66,25 @@ fn folders(root: &Path) -> Vec<PathBuf> {
     folders
 }
 
-fn observations(dialect: Dialect, folder: &Path, wanted: &Reading) -> Vec<(String, Observation)> {
-    let (method, path) = match wanted.path.as_deref().and_then(|path| path.split_once(' ')) {
-        Some(place) => place,
-        None if dialect == Dialect::Anthropic => ("POST", "/v1/messages"),
-        None => ("POST", "/v1beta/models/gemini-3.8-flash:generateContent"),
+fn observations(dialect: Dialect, folder: &Path) -> Vec<(String, Observation)> {
+    let case = std::fs::read_to_string(folder.join("case.yaml")).unwrap_or_else(|_| "{}".to_owned());
+    let case: Case = serde_yaml::from_str(&case).expect("case.yaml");
+    let chat = match dialect {
+        Dialect::Anthropic => "/v1/messages",
+        _ => "/v1beta/models/gemini-3.8-flash:generateContent",
     };
-    let endpoint = dialect.recognise(method, path);
+    let path = case.path.as_deref().unwrap_or(chat);
+    let endpoint = dialect.recognise(case.method.as_deref().unwrap_or("POST"), path);
     let Ok(stream) = std::fs::read(folder.join("response.sse")) else {
-        let whole = ["response.json", "response.jsonl"].iter().find_map(|name| std::fs::read(folder.join(name)).ok());
+        let whole = std::fs::read(folder.join("response.json"));
         let mut seen = Observation::default();
-        dialect.observe_whole(&endpoint, wanted.flavor, &whole.expect("a response"), &mut seen);
+        dialect.observe_whole(&endpoint, Flavor::Standard, &whole.expect("a response"), &mut seen);
         return vec![("whole".to_owned(), seen)];
     };
     let in_pieces = |bytes: usize| {
         let mut seen = Observation::default();
         let mut splitter = sse::Splitter::default();
-        let mut observe = |event: sse::Event<'_>| dialect.observe_event(&endpoint, wanted.flavor, event, &mut seen);
+        let mut observe = |event: sse::Event<'_>| dialect.observe_event(&endpoint, Flavor::Standard, event, &mut seen);
         for piece in stream.chunks(bytes) {
             splitter.push(piece, &mut observe);
         }
@@ -92,8 +98,6 @@ fn reading(seen: &Observation, wanted: &Reading) -> Reading {
     let by_name = |usage: &TokenUsage| usage.used().map(|(kind, units)| (kind.name().to_owned(), units)).collect();
     let owned = |text: &Option<Arc<str>>| text.as_deref().map(str::to_owned);
     Reading {
-        path: None,
-        flavor: Flavor::Standard,
         usage: seen.usage.as_ref().map(by_name),
         calls: by_name(&seen.tool_calls),
         is_final: seen.usage_is_final,

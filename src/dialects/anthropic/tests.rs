@@ -227,6 +227,14 @@ fn errors_are_seen_whole_and_in_mid_stream() {
 }
 
 #[test]
+fn the_end_of_a_very_large_body_is_enough() {
+    let mut seen = Observation::default();
+    let tail = br#"{"usage":{"input_tokens":5,"output_tokens":6},"model":"c","id":"m"}"#;
+    observe_whole(&messages(), Flavor::Standard, tail, &mut seen);
+    assert_eq!(seen.usage, Some(TokenUsage::ZERO.with(Kind::Input, 5).with(Kind::Output, 6)));
+}
+
+#[test]
 fn the_results_of_a_batch_add_up() {
     let line = |input: u64| {
         format!(
