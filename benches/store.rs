@@ -1,8 +1,9 @@
 //! What the store costs: microseconds an event to fold and to roll up, seconds to export, milliseconds of the common
 //! questions, on a ledger of many keys, users and models.
 //!
-//! `cargo bench --bench store [-- EVENTS]` (default 1,000,000, spread over 30 days; 2,000 keys, 5,000 users, 20
-//! models).
+//! `cargo bench --bench store [-- EVENTS]` (default 1,000,000; 2,000 keys, 5,000 users, 20 models). Half of them come as
+//! from a live node, 20,000 a second; the other half is spread over 30 days, so that almost nothing falls together: the
+//! worst case of the rollups.
 #![expect(clippy::unwrap_used, reason = "a bench stops at the first surprise")]
 
 use farebox::catalog::{Cost, Pricing};
@@ -29,9 +30,10 @@ fn main() {
     let events: u64 = std::env::args().skip(1).find_map(|word| word.parse().ok()).unwrap_or(1_000_000);
     let dir = tempfile::tempdir().unwrap();
     let mut store = Store::open(dir.path(), START).unwrap();
-    for batch in [500, 5_000] {
-        fold(&mut store, events / 2, batch);
-    }
+    let second = 1_000_000;
+    fold(&mut store, "live", events / 4, 1_000, second / 20_000);
+    fold(&mut store, "live", events / 4, 5_000, second / 20_000);
+    fold(&mut store, "spread", events / 2, 5_000, DAYS * 86_400 * second / (events as i64 / 2));
     store.checkpoint().unwrap();
     let bytes = std::fs::metadata(store.path()).unwrap().len();
     println!("{} bytes an event, rollups included", bytes / events);
@@ -44,19 +46,19 @@ fn main() {
     assert!(report.is_clean(), "{:?}", report.faults);
 }
 
-/// Folds events of the whole month, flushes included.
-fn fold(store: &mut Store, events: u64, batch: u64) {
+/// Folds events that begin so many microseconds apart, flushes included.
+fn fold(store: &mut Store, what: &str, events: u64, batch: u64, apart: i64) {
     let mut made = 0;
     let (mut folding, mut longest) = (Duration::ZERO, Duration::ZERO);
     let cpu = cpu_time();
     let mut making = Duration::ZERO;
     while made < events {
         let start = Instant::now();
-        let events: Vec<Event> = (made..made + batch).map(|n| event(n, events, batch)).collect();
+        let events: Vec<Event> = (made..made + batch).map(|n| event(n, apart, batch)).collect();
         making += start.elapsed();
         made += batch;
         let start = Instant::now();
-        store.fold(batch, &events, JournalPosition { segment: 0, offset: made }).unwrap();
+        store.fold(batch + apart as u64, &events, JournalPosition { segment: 0, offset: made }).unwrap();
         let took = start.elapsed();
         folding += took;
         longest = longest.max(took);
@@ -66,7 +68,7 @@ fn fold(store: &mut Store, events: u64, batch: u64) {
     folding += start.elapsed();
     let cpu = cpu_time().saturating_sub(cpu).saturating_sub(making);
     println!(
-        "fold {made} events in batches of {batch}: {:.0} events/s, {:.1} µs CPU an event, longest {longest:?}",
+        "fold {made} {what} events in batches of {batch}: {:.0} events/s, {:.1} µs CPU an event, longest {longest:?}",
         made as f64 / folding.as_secs_f64(),
         cpu.as_secs_f64() * 1e6 / made as f64,
     );
@@ -129,15 +131,17 @@ fn timed(what: &str, question: impl Fn() -> usize) {
     println!("{what}: {rows} rows, first {first:?}, best {:?}", best.min().unwrap());
 }
 
-/// The `n`th of so many events; who and what are spread without a pattern.
-fn event(n: u64, of: u64, salt: u64) -> Event {
-    let at = Timestamp(START.as_micros() + (DAYS * 86_400_000_000) / of as i64 * n as i64 + salt as i64);
+/// The `n`th event; who and what are spread without a pattern.
+fn event(n: u64, apart: i64, salt: u64) -> Event {
+    let at = Timestamp(START.as_micros() + apart * n as i64 + apart.min(salt as i64));
     let draw = |below: u64, way: u64| (n ^ salt).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(way as u32) % below;
     let (key, user, model) = (draw(KEYS, 7), draw(USERS, 19), draw(MODELS, 31));
     let (input, output) = (200 + draw(4_000, 11), 20 + draw(900, 23));
     let costs = [(Kind::Input, input * 2_500_000), (Kind::Output, output * 10_000_000)];
     let name: Arc<str> = format!("model-{model}").into();
-    let id = id_at(at) + ((salt / 500) << 12) + 2 * (n % 1_000);
+    // Batch sizes and spacings tell the three runs apart.
+    let run = u64::from(salt == 1_000) | u64::from(apart > 1_000) << 1;
+    let id = id_at(at) + (run << 12) + 2 * (n % 1_000);
     Event {
         kind: EventKind::Attempt,
         opening: Opening {

@@ -8,6 +8,8 @@ use crate::tokens::usage::Kind;
 
 /// Rows read in one transaction.
 pub const PAGE_ROWS: usize = 10_000;
+/// Room made for a page at once; it grows where rows are longer.
+const CHUNK_BYTES: usize = PAGE_ROWS * 640;
 
 const BEFORE_KINDS: [&str; 36] = [
     "id",
@@ -91,18 +93,19 @@ impl Export {
         if self.is_done {
             return Ok(None);
         }
-        let page = self.reader.events(&self.query)?;
-        let mut chunk = Vec::with_capacity(page.len() * 400 + 2_000);
+        let mut chunk = Vec::with_capacity(CHUNK_BYTES);
         if !self.is_begun {
             write_header(&mut chunk);
             self.is_begun = true;
         }
-        for row in &page {
-            write_row(&mut chunk, row, &mut self.moments);
-        }
-        self.rows += page.len() as u64;
-        self.query.after = page.last().map(|row| row.id).or(self.query.after);
-        self.is_done = page.len() < self.query.limit;
+        let (moments, mut rows) = (&mut self.moments, 0);
+        let last = self.reader.visit_events(&self.query, &mut |row| {
+            write_row(&mut chunk, row, moments);
+            rows += 1;
+        })?;
+        self.rows += rows as u64;
+        self.query.after = last.or(self.query.after);
+        self.is_done = rows < self.query.limit;
         Ok(Some(chunk))
     }
 

@@ -2,9 +2,10 @@
 
 use super::row::{COLUMNS, Decoder};
 use super::usage::condition;
-use super::vocabulary::{Filter, TimeRange};
-use super::{EventRow, FILE_NAME, Progress, Report, StoreError, Usage, UsageQuery, saturate, schema, verify};
-use crate::ids::{EventId, ExchangeId};
+use super::vocabulary::{Filter, TimeRange, TimeUnit};
+use super::{EventRow, FILE_NAME, Progress, Report, StoreError, Usage, UsageQuery, rollups, saturate, schema, verify};
+use crate::clock::Timestamp;
+use crate::ids::{EventId, ExchangeId, id_at};
 use parking_lot::Mutex;
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
@@ -60,7 +61,18 @@ impl Reader {
 
     /// A page of events. Pages by `after` never show an event twice, whatever arrives between them.
     pub fn events(&self, query: &EventQuery) -> Result<Vec<EventRow>, StoreError> {
-        self.with(|connection| events(connection, query).map_err(StoreError::sqlite("read events")))
+        let mut rows = Vec::new();
+        self.visit_events(query, &mut |row| rows.push(row.clone()))?;
+        Ok(rows)
+    }
+
+    /// Shows a page of events one by one, without keeping them; the last one's id. Made for long pages.
+    pub fn visit_events(
+        &self,
+        query: &EventQuery,
+        visit: &mut dyn FnMut(&EventRow),
+    ) -> Result<Option<EventId>, StoreError> {
+        self.with(|connection| visit_events(connection, query, visit).map_err(StoreError::sqlite("read events")))
     }
 
     pub fn event(&self, id: EventId) -> Result<Option<EventRow>, StoreError> {
@@ -69,9 +81,7 @@ impl Reader {
 
     /// Every attempt and adjustment of an exchange, oldest first.
     pub fn exchange(&self, id: ExchangeId) -> Result<Vec<EventRow>, StoreError> {
-        let sql = format!("SELECT {} FROM events WHERE exchange = ? ORDER BY id", COLUMNS.join(", "));
-        let values = [Value::from(saturate(id.0))];
-        self.with(|connection| select(connection, &sql, &values).map_err(StoreError::sqlite("read an exchange")))
+        self.with(|connection| exchange(connection, id).map_err(StoreError::sqlite("read an exchange")))
     }
 
     /// How many events there are: what an export will be long. Counted, not kept: a full pass over the key.
@@ -106,39 +116,69 @@ impl Reader {
     }
 }
 
-fn events(connection: &Connection, query: &EventQuery) -> rusqlite::Result<Vec<EventRow>> {
+/// The ids of each stretch of time that can hold what is asked, half-open, in the order asked for.
+fn stretches(connection: &Connection, query: &EventQuery) -> rusqlite::Result<Vec<(i64, i64)>> {
     let (from, to) = query.range.ids();
-    let mut values = vec![Value::from(from), Value::from(to)];
-    let mut conditions = vec!["id >= ? AND id < ?".to_owned()];
+    let Some(mut days) = rollups::days_with(connection, &query.filters)? else { return Ok(vec![(from, to)]) };
+    if query.order == Order::NewestFirst {
+        days.reverse();
+    }
+    let id = |second: i64| saturate(id_at(Timestamp(second.saturating_mul(1_000_000))));
+    let ends = days.into_iter().map(|day| (id(day).max(from), id(TimeUnit::Day.next(day)).min(to)));
+    Ok(ends.filter(|(start, end)| start < end).collect())
+}
+
+fn visit_events(
+    connection: &Connection,
+    query: &EventQuery,
+    visit: &mut dyn FnMut(&EventRow),
+) -> rusqlite::Result<Option<EventId>> {
+    // One snapshot for the rows, the names that they point at, and the days that they are looked for in.
+    let snapshot = connection.unchecked_transaction()?;
     let (behind, direction) = match query.order {
         Order::NewestFirst => ("id < ?", "DESC"),
         Order::OldestFirst => ("id > ?", "ASC"),
     };
-    if let Some(after) = query.after {
-        conditions.push(behind.to_owned());
-        values.push(saturate(after.0).into());
-    }
-    for filter in &query.filters {
-        conditions.push(condition(filter, filter.dimension.event_expression(), &mut values));
-    }
-    values.push(saturate(query.limit as u64).into());
+    let mut values = Vec::new();
+    let mut conditions = vec!["id >= ? AND id < ?".to_owned(), behind.to_owned()];
+    let by_column = |filter: &Filter| condition(filter, filter.dimension.event_expression(), &mut values);
+    conditions.extend(query.filters.iter().map(by_column));
     let sql = format!(
         "SELECT {} FROM events WHERE {} ORDER BY id {direction} LIMIT ?",
         COLUMNS.join(", "),
         conditions.join(" AND ")
     );
-    select(connection, &sql, &values)
+    let after = match (query.after, query.order) {
+        (Some(after), _) => saturate(after.0),
+        (None, Order::NewestFirst) => i64::MAX,
+        (None, Order::OldestFirst) => -1,
+    };
+    let mut statement = snapshot.prepare_cached(&sql)?;
+    let mut decoder = Decoder::new(&snapshot);
+    let (mut left, mut last) = (query.limit, None);
+    for (from, to) in stretches(&snapshot, query)? {
+        let bounds = [Value::from(from), Value::from(to), Value::from(after)];
+        let all = bounds.iter().chain(&values);
+        let limit = Value::from(saturate(left as u64));
+        let mut rows = statement.query(params_from_iter(all.chain([&limit])))?;
+        while let Some(row) = rows.next()? {
+            let row = decoder.decode(row)?;
+            visit(&row);
+            last = Some(row.id);
+            left -= 1;
+        }
+        if left == 0 {
+            break;
+        }
+    }
+    Ok(last)
 }
 
-fn select(connection: &Connection, sql: &str, values: &[Value]) -> rusqlite::Result<Vec<EventRow>> {
-    // One snapshot for the rows and the names that they point at.
+fn exchange(connection: &Connection, id: ExchangeId) -> rusqlite::Result<Vec<EventRow>> {
     let snapshot = connection.unchecked_transaction()?;
+    let sql = format!("SELECT {} FROM events WHERE exchange = ? ORDER BY id", COLUMNS.join(", "));
     let mut decoder = Decoder::new(&snapshot);
-    let mut statement = snapshot.prepare_cached(sql)?;
-    let mut rows = statement.query(params_from_iter(values))?;
-    let mut events = Vec::new();
-    while let Some(row) = rows.next()? {
-        events.push(decoder.decode(row)?);
-    }
-    Ok(events)
+    let mut statement = snapshot.prepare_cached(&sql)?;
+    let rows = statement.query_map([saturate(id.0)], |row| decoder.decode(row))?;
+    rows.collect()
 }

@@ -3,8 +3,9 @@
 //! A fold only notes its events in `unrolled`; a flush sums those in memory and adds each sum once, so that the cost
 //! per event falls with the load. Every query adds what is still in `unrolled`.
 
-use super::measures::{MEASURES, Values};
-use super::vocabulary::{Dimension, TimeUnit, second_of};
+use super::measures::{COUNT, MEASURES, Values};
+use super::vocabulary::{Dimension, Filter, TimeUnit, event_second_sql, second_of};
+use rusqlite::types::Value;
 use rusqlite::{Connection, Row, params_from_iter};
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -66,10 +67,18 @@ static READ: LazyLock<String> = LazyLock::new(|| {
     format!("id, {}", dimensions.chain(measures).collect::<Vec<_>>().join(", "))
 });
 
+/// Per rollup, where in [`DIMENSIONS`] its own are.
+static PLACES: LazyLock<Vec<Vec<usize>>> = LazyLock::new(|| {
+    let place = |dimension| DIMENSIONS.iter().position(|known| known == dimension);
+    ROLLUPS.iter().map(|rollup| rollup.dimensions.iter().filter_map(place).collect()).collect()
+});
+
 /// Sums by rollup (in the order of [`ROLLUPS`]) and key.
 #[derive(Debug, Default)]
 pub(super) struct Coalesced {
     sums: [HashMap<Key, Values>; ROLLUPS.len()],
+    /// The windows of the last event, by [`TimeUnit`]: start and end. Most events share them.
+    windows: [(i64, i64); TimeUnit::ALL.len()],
 }
 
 impl Coalesced {
@@ -80,27 +89,42 @@ impl Coalesced {
 
     /// Adds one event to every rollup.
     pub(super) fn add(&mut self, row: &Row<'_>) -> rusqlite::Result<()> {
-        let second = second_of(row.get(0)?);
+        let number = |place: usize| row.get::<_, i64>(place);
+        let second = second_of(number(0)?);
         let mut ids = [0i64; DIMENSIONS.len()];
         for (place, id) in ids.iter_mut().enumerate() {
-            *id = row.get(1 + place)?;
+            *id = number(1 + place)?;
         }
-        let mut values: Values = [0; _];
-        for (place, value) in values.iter_mut().enumerate() {
-            *value = row.get(1 + DIMENSIONS.len() + place)?;
-        }
-        for (rollup, sums) in ROLLUPS.iter().zip(&mut self.sums) {
-            let mut key: Key = [0; _];
-            key[0] = rollup.unit.floor(second);
-            for (place, dimension) in rollup.dimensions.iter().enumerate() {
-                key[1 + place] = DIMENSIONS.iter().position(|known| known == dimension).map_or(0, |at| ids[at]);
+        // Most measures of most events are zero.
+        let mut values = [(0usize, 0i64); COUNT];
+        let mut used = 0;
+        for place in 0..COUNT {
+            let value = number(1 + DIMENSIONS.len() + place)?;
+            if value != 0 {
+                values[used] = (place, value);
+                used += 1;
             }
-            let sum = sums.entry(key).or_insert([0; _]);
-            for (sum, value) in sum.iter_mut().zip(values) {
-                *sum = sum.saturating_add(value);
+        }
+        for (place, rollup) in ROLLUPS.iter().enumerate() {
+            let mut key: Key = [0; _];
+            key[0] = self.window(rollup.unit, second);
+            for (member, at) in key[1..].iter_mut().zip(&PLACES[place]) {
+                *member = ids[*at];
+            }
+            let sum = self.sums[place].entry(key).or_insert([0; _]);
+            for (measure, value) in &values[..used] {
+                sum[*measure] = sum[*measure].saturating_add(*value);
             }
         }
         Ok(())
+    }
+
+    fn window(&mut self, unit: TimeUnit, second: i64) -> i64 {
+        let known = &mut self.windows[unit as usize];
+        if !(known.0..known.1).contains(&second) {
+            *known = (unit.floor(second), unit.next(second));
+        }
+        known.0
     }
 
     /// The sums of one rollup, taken out.
@@ -131,6 +155,28 @@ pub(super) fn flush(connection: &mut Connection) -> rusqlite::Result<()> {
     }
     transaction.execute("DELETE FROM unrolled", [])?;
     transaction.commit()
+}
+
+/// The days in which events may be that pass the filters, in order; `None` where no rollup knows. A question about a
+/// rare key then reads a few days instead of all.
+pub(super) fn days_with(connection: &Connection, filters: &[Filter]) -> rusqlite::Result<Option<Vec<i64>>> {
+    let knows = |rollup: &Rollup| filters.iter().filter(|filter| rollup.dimensions.contains(&filter.dimension)).count();
+    let of_days = ROLLUPS.iter().filter(|rollup| rollup.unit == TimeUnit::Day && knows(rollup) > 0);
+    // Of those that know the most filters, the one of the most particular dimension: people and keys come last.
+    let Some(rollup) = of_days.max_by_key(|rollup| knows(rollup)) else { return Ok(None) };
+    let mut values: Vec<Value> = Vec::new();
+    let known = filters.iter().filter(|filter| rollup.dimensions.contains(&filter.dimension));
+    let conditions: Vec<String> =
+        known.map(|filter| super::usage::condition(filter, filter.dimension.rollup_column(), &mut values)).collect();
+    let sql = format!(
+        "SELECT DISTINCT t FROM {} WHERE {} UNION SELECT DISTINCT {} FROM unrolled ORDER BY 1",
+        rollup.table,
+        conditions.join(" AND "),
+        TimeUnit::Day.floor_sql(&event_second_sql("id"))
+    );
+    let mut read = connection.prepare_cached(&sql)?;
+    let days = read.query_map(params_from_iter(values), |row| row.get(0))?;
+    days.collect::<rusqlite::Result<Vec<i64>>>().map(Some)
 }
 
 /// A rollup's key columns, the window first.
