@@ -284,11 +284,12 @@ impl Unsettled {
         // The model that answered sets the price where the catalog knows it (routers, deployments, dated names).
         let offer =
             answered.and_then(|name| catalog.resolve(&opening.provider, name)).or_else(|| self.call.offer.clone());
+        let asked = &self.call.terms;
         let terms = Terms {
-            service_tier: seen
-                .and_then(|seen| seen.service_tier.clone())
-                .or_else(|| self.call.terms.service_tier.clone()),
-            ..self.call.terms.clone()
+            service_tier: seen.and_then(|seen| seen.service_tier.clone()).or_else(|| asked.service_tier.clone()),
+            region: seen.and_then(|seen| seen.region.clone()).or_else(|| asked.region.clone()),
+            speed: seen.and_then(|seen| seen.speed.clone()).or_else(|| asked.speed.clone()),
+            ..asked.clone()
         };
         match offer {
             Some(offer) => offer.model.price(&read.usage, &terms, opening.started_at),

@@ -4,8 +4,9 @@ use super::Proxy;
 use super::exchange::{Arrived, Asked};
 use super::offer::Target;
 use crate::catalog::model::Terms;
+use crate::catalog::price::CacheWrites;
 use crate::catalog::{Offer, Pricing};
-use crate::dialects::Operation;
+use crate::dialects::{Dialect, Operation};
 use crate::money::Usd;
 use crate::tokens::bound::{self, BoundRule};
 use crate::tokens::tokenizer::Tokenizer;
@@ -28,12 +29,20 @@ pub struct Foreseen {
 /// Terms of the price that the request itself sets.
 pub fn terms(arrived: &Arrived, asked: &Asked) -> Terms {
     let image = asked.facts.image.clone().unwrap_or_default();
+    let cache_writes = match asked.facts.cache_write {
+        Some(kind) => CacheWrites::UpTo(kind),
+        // Anthropic writes nothing unasked; the newer models of OpenAI do.
+        None if arrived.dialect == Dialect::Anthropic => CacheWrites::Never,
+        None => CacheWrites::Any,
+    };
     Terms {
         service_tier: asked.facts.service_tier.clone(),
         batch: arrived.endpoint.operation == Operation::Batches,
         image_size: image.size,
         image_quality: image.quality,
-        ..Terms::default()
+        region: asked.facts.region.clone(),
+        speed: asked.facts.speed.clone(),
+        cache_writes,
     }
 }
 
