@@ -42,7 +42,7 @@ $(TOOLS)/bin/cargo-deny:
 
 # Clients go before it, so that the last line is this one's summary.
 test-rust:
-	@if $(CARGO) nextest --version >/dev/null 2>&1; then $(CARGO) nextest run $(ARGS); else $(CARGO) test $(ARGS); fi
+	@if $(CARGO) nextest --version >/dev/null 2>&1; then $(CARGO) nextest run --no-fail-fast $(ARGS); else $(CARGO) test --no-fail-fast $(ARGS); fi
 
 test-clients: ## the real SDKs against the simulated provider
 	@if [ -x tests/sdk/run ]; then $(CARGO) build --quiet && tests/sdk/run; else echo "tests/sdk/run is not here yet"; fi

@@ -186,7 +186,7 @@ impl FromStr for Ratio {
             return Err(NotADecimal::Negative(text.to_owned()));
         }
         let numerator = u32::try_from(value).map_err(|_| NotADecimal::TooLarge(text.to_owned()))?;
-        let mut divisor = (numerator.max(1), 1_000_000u32);
+        let mut divisor = (numerator, 1_000_000u32);
         while divisor.1 != 0 {
             divisor = (divisor.1, divisor.0 % divisor.1);
         }
