@@ -1,6 +1,7 @@
-//! README and `docs/`: YAML is read as the configuration, JSON as JSON, links lead to files.
+//! README and `docs/`: YAML is read as the configuration or the catalog, JSON as JSON, links lead to files.
 
 use super::source::{House, SourceFile};
+use farebox::catalog;
 use farebox::config::{self, Surroundings};
 use std::path::Path;
 
@@ -16,6 +17,7 @@ pub fn untrue_examples(house: &House) -> Vec<String> {
     for file in documents(house) {
         for block in blocks(&file.text) {
             let fault = match block.language.as_str() {
+                "yaml" if block.text.lines().any(|line| line.starts_with("models:")) => catalog_fault(&block.text),
                 "yaml" => configuration_fault(&block.text),
                 "json" => serde_json::from_str::<serde_json::Value>(&block.text).err().map(|error| error.to_string()),
                 // What the document shows is what the tests run.
@@ -43,6 +45,12 @@ fn configuration_fault(text: &str) -> Option<String> {
     // Certificates and the like are not here.
     faults.faults.retain(|fault| !fault.what.contains("No such file"));
     (!faults.faults.is_empty()).then(|| faults.to_string())
+}
+
+/// An example of a catalog is an overlay on ours.
+fn catalog_fault(text: &str) -> Option<String> {
+    let faults = catalog::file::load(catalog::file::SHIPPED, &[("example.yaml", text)]).err()?;
+    Some(faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
 }
 
 pub fn broken_links(house: &House) -> Vec<String> {
