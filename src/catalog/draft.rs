@@ -98,8 +98,9 @@ impl DraftCard {
 
 /// Models by provider and id, as YAML.
 pub fn to_yaml(models: &BTreeMap<String, BTreeMap<String, Draft>>, date: &str, source: &str) -> String {
-    let mut yaml =
-        format!("version: 1\ndate: {date}\ncurrency: USD\nsources:\n  {}: {{read: {date}}}\nmodels:\n", word(source));
+    let source_key = word(source);
+    let mut yaml = format!("version: 1\ndate: {date}\ncurrency: USD\n");
+    let _ = writeln!(yaml, "sources:\n  {source_key}: {{read: {date}}}\nmodels:");
     for (provider, models) in models {
         let _ = writeln!(yaml, "  {}:", word(provider));
         for (id, draft) in models {

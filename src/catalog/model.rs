@@ -44,6 +44,8 @@ pub struct Provider {
     /// By id.
     pub models: Vec<Arc<Model>>,
     names: HashMap<Arc<str>, usize>,
+    /// Names of the models of `like`, so that these too are found by one look-up.
+    borrowed: HashMap<Arc<str>, Arc<Model>>,
     /// Ids with `*`, as written.
     patterns: Vec<(Arc<str>, usize)>,
 }
@@ -177,8 +179,19 @@ pub struct Offer {
 
 impl Catalog {
     /// Providers of one name are one (the later one wins); names must be unique within a provider (`file` sees to it).
-    pub fn new(version: Arc<str>, providers: Vec<Provider>) -> Self {
-        let by_name = providers.iter().enumerate().map(|(place, provider)| (provider.name.clone(), place)).collect();
+    pub fn new(version: Arc<str>, mut providers: Vec<Provider>) -> Self {
+        let by_name: HashMap<Arc<str>, usize> =
+            providers.iter().enumerate().map(|(place, provider)| (provider.name.clone(), place)).collect();
+        for borrower in 0..providers.len() {
+            let mut borrowed = HashMap::new();
+            let lenders = providers[borrower].like.iter().filter_map(|like| providers.get(*by_name.get(like)?));
+            for lender in lenders {
+                for (name, place) in &lender.names {
+                    borrowed.entry(name.clone()).or_insert_with(|| lender.models[*place].clone());
+                }
+            }
+            providers[borrower].borrowed = borrowed;
+        }
         Catalog { version, providers, by_name }
     }
 
@@ -194,7 +207,8 @@ impl Catalog {
     /// The model of this name at this provider, by exact name, alias, dated snapshot, or pattern.
     pub fn resolve(&self, provider: &str, name: &str) -> Option<Offer> {
         let provider = self.provider(provider)?;
-        let known = provider.known(name).or_else(|| self.search(provider, name));
+        let known =
+            provider.known(name).or_else(|| provider.borrowed.get(name)).or_else(|| self.search(provider, name));
         known.map(|model| Offer { model: model.clone() })
     }
 
@@ -202,19 +216,23 @@ impl Catalog {
     /// it by name come before those where it is found as another's; `simulated` is never found this way unless it lists
     /// the name itself.
     pub fn providers_of(&self, name: &str) -> Vec<Arc<str>> {
-        let mut exact = Vec::new();
-        let mut other = Vec::new();
-        for provider in &self.providers {
-            if provider.known(name).is_some() {
-                exact.push(provider.name.clone());
-            } else if &*provider.name != "simulated"
-                && self.search(provider, name).is_some_and(|model| model.id.as_ref() != "*")
-            {
-                other.push(provider.name.clone());
-            }
+        let listing = |lists: fn(&Provider, &str) -> bool| {
+            let listing = self.providers.iter().filter(move |provider| lists(provider, name));
+            listing.map(|provider| provider.name.clone())
+        };
+        let makers: Vec<Arc<str>> = listing(|provider, name| provider.known(name).is_some()).collect();
+        if !makers.is_empty() {
+            let borrowers = listing(|provider, name| {
+                !provider.is_simulated() && provider.known(name).is_none() && provider.borrowed.contains_key(name)
+            });
+            return makers.into_iter().chain(borrowers).collect();
         }
-        exact.extend(other);
-        exact
+        let found = self.providers.iter().filter(|provider| {
+            !provider.is_simulated() && self.search(provider, name).is_some_and(|model| &*model.id != "*")
+        });
+        let mut found: Vec<&Provider> = found.collect();
+        found.sort_by_key(|provider| !provider.like.is_empty());
+        found.into_iter().map(|provider| provider.name.clone()).collect()
     }
 
     /// Every model of a provider (`None`: all), for `GET /v1/models` where the provider has no such list.
@@ -277,6 +295,11 @@ impl Provider {
         self.patterns.sort_by_key(|(pattern, _)| std::cmp::Reverse(pattern.len()));
         self.models = models;
         (self, clashes)
+    }
+
+    /// It answers to every name, so no name leads to it.
+    fn is_simulated(&self) -> bool {
+        &*self.name == "simulated"
     }
 
     fn known(&self, name: &str) -> Option<&Arc<Model>> {
