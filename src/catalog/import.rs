@@ -7,6 +7,7 @@ mod genai_prices;
 mod litellm;
 
 use super::draft::{self, Draft};
+use super::names::NAME_BYTES_MAX;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Whose catalogue it is.
@@ -102,6 +103,16 @@ impl Sheet {
     }
 
     fn finish(mut self, source: Source, date: &str) -> Imported {
+        let usable = |id: &str| !id.trim().is_empty() && id.len() <= NAME_BYTES_MAX;
+        for (provider, models) in &mut self.models {
+            models.retain(|id, _| {
+                if !usable(id) {
+                    let (kind, model) = (RemarkKind::ModelLeftOut, format!("{provider}/{id}"));
+                    self.remarks.insert(Remark { kind, model, what: "a blank or endless name".to_owned() });
+                }
+                usable(id)
+            });
+        }
         for models in self.models.values_mut() {
             // An id is stronger than an alias, and of two equal aliases the first keeps it.
             let mut taken: BTreeSet<String> = models.keys().map(|id| id.to_ascii_lowercase()).collect();

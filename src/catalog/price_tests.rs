@@ -1,6 +1,7 @@
 use super::*;
 use crate::catalog::{Catalog, Model, load};
 use proptest::prelude::*;
+use std::sync::LazyLock;
 
 const FILE: &str = r#"
 version: 1
@@ -43,12 +44,10 @@ models:
     silent: {context_window: 4096}
 "#;
 
-fn catalog() -> Catalog {
-    load(FILE, &[]).unwrap_or_else(|faults| panic!("{faults:#?}"))
-}
+static CATALOG: LazyLock<Catalog> = LazyLock::new(|| load(FILE, &[]).unwrap_or_else(|faults| panic!("{faults:#?}")));
 
-fn model(name: &str) -> std::sync::Arc<Model> {
-    catalog().resolve("p", name).unwrap().model
+fn model(name: &str) -> Arc<Model> {
+    CATALOG.resolve("p", name).unwrap().model
 }
 
 fn at(text: &str) -> Timestamp {
