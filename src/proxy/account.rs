@@ -271,12 +271,17 @@ impl Unsettled {
         if !self.may_be_billed() && !is_final(seen) {
             return Reading { usage: TokenUsage::ZERO, source: UsageSource::Reported };
         }
-        reading(&self.call.endpoint, self.status.unwrap_or(200), seen, &self.call.facts, counts)
+        let read = reading(&self.call.endpoint, self.status.unwrap_or(200), seen, &self.call.facts, counts);
+        // A background call goes on after its answer: what was counted is only a part.
+        if seen.pending { Reading { source: UsageSource::Estimated, ..read } } else { read }
     }
 
     fn price(&self, catalog: &Catalog, read: &Reading) -> Pricing {
         if !self.call.endpoint.metered {
             return Pricing::Unmetered;
+        }
+        if read.source == UsageSource::None {
+            return Pricing::Unpriced(Unpriced::UnknownUsage);
         }
         let seen = self.metered.as_ref().map(|metered| &metered.observation);
         let opening = self.reservation.opening();

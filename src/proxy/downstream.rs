@@ -13,6 +13,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// One permit of the body budget.
 pub const BODY_PERMIT_BYTES: u64 = 1_024;
 
+/// How long the rest of a refused request's body is read, so that its sender sees the refusal.
+const LINGER_MAX: Duration = Duration::from_secs(2);
+
 /// A request body that was read whole, with the memory it is allowed to hold.
 #[derive(Debug, Default)]
 pub struct WholeBody {
@@ -169,5 +172,10 @@ pub async fn refuse(session: &mut ServerSession, refusal: RefusalBody, exchange:
     }
     let mut extra: Vec<(&str, String)> = refusal.headers;
     extra.push(("x-farebox-exchange-id", exchange.to_owned()));
-    respond_json(session, refusal.status, &extra, refusal.body).await
+    let written = respond_json(session, refusal.status, &extra, refusal.body).await;
+    if !session.is_body_done() {
+        // A socket closed with unread bytes is reset, and the client would lose the answer that it is about to read.
+        let _ = tokio::time::timeout(LINGER_MAX, session.drain_request_body()).await;
+    }
+    written
 }
