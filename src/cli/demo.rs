@@ -109,19 +109,19 @@ fn erase(lines: usize) {
 
 /// The last table, and the proof: what the provider billed beside what the ledger has.
 fn farewell(provider: &Running, node: &Node) -> String {
-    let usage = match table::usage(node.data_dir()) {
-        Ok(usage) => usage,
-        Err(why) => return format!("the ledger cannot be read: {why}"),
+    let (usage, sources) = match (table::usage(node.data_dir()), table::by_source(node.data_dir())) {
+        (Ok(usage), Ok(sources)) => (usage, sources),
+        (Err(why), _) | (_, Err(why)) => return format!("the ledger cannot be read: {why}"),
     };
     let billed = provider.log.totals();
-    let reported = format!(
-        "The provider saw {} attempts; the ledger has {}. Of answers read to their end the provider billed {} tokens in \
-         and {} out.",
+    let proof = format!(
+        "The provider saw {} attempts; the ledger has {}.\n\
+         Of answers that it sent to their end the provider billed {} tokens in and {} out.\n{sources}",
         billed.attempts, usage.totals.calls, billed.input_tokens, billed.output_tokens
     );
     let kept = match node.kept() {
         Some(data_dir) => format!("\nThe ledger is in {}; look at it: farebox usage", data_dir.display()),
         None => String::new(),
     };
-    format!("{}\n{reported}{kept}", table::render(&usage))
+    format!("{}\n{proof}{kept}", table::render(&usage))
 }

@@ -47,7 +47,7 @@ impl Asking {
 
     /// Sends it and reads the answer to its end.
     pub async fn answered(self) -> Answered {
-        self.streaming().await.to_the_end().await
+        self.streaming().await.finished().await
     }
 
     /// Sends it and reads the answer's head.
@@ -99,7 +99,7 @@ impl Streaming {
         String::from_utf8(so_far).unwrap()
     }
 
-    pub async fn to_the_end(mut self) -> Answered {
+    pub async fn finished(mut self) -> Answered {
         let (mut body, mut cut) = (Vec::new(), None);
         while let Some(bytes) = self.next().await {
             match bytes {

@@ -1,8 +1,11 @@
 //! What the tests speak in.
 
 pub mod asking;
+pub mod shop;
+pub mod wire;
 
 pub use asking::{Answered, Asking, asking};
+pub use shop::{Shop, chat, shop, with};
 
 use farebox::simulator::{Running, SimulatorSettings, start};
 

@@ -5,10 +5,30 @@ use crate::store::{Dimension, GroupBy, Reader, Sums, Usage, UsageQuery};
 use std::path::PathBuf;
 
 pub fn usage(data_dir: PathBuf) -> Result<Usage, String> {
+    grouped(data_dir, &[Dimension::Provider, Dimension::Model])
+}
+
+/// How the ledger came to its numbers: `The ledger has 900 in and 3000 out reported (50 calls).`
+pub fn by_source(data_dir: PathBuf) -> Result<String, String> {
+    let usage = grouped(data_dir, &[Dimension::UsageSource])?;
+    let mut parts: Vec<String> = Vec::new();
+    for source in ["reported", "counted", "estimated"] {
+        if let Some(group) = usage.groups.iter().find(|group| group.key == [Some(source.into())]) {
+            let (input, output) = (group.sums.usage.input_tokens(), group.sums.usage.output_tokens());
+            parts.push(format!("{input} in and {output} out {source} ({} calls)", group.sums.calls));
+        }
+    }
+    Ok(if parts.is_empty() {
+        "The ledger has no tokens.".to_owned()
+    } else {
+        format!("The ledger has {}.", parts.join(", "))
+    })
+}
+
+fn grouped(data_dir: PathBuf, by: &[Dimension]) -> Result<Usage, String> {
     let reader = Reader::open(&data_dir).map_err(|why| why.to_string())?;
-    let by = |dimension| GroupBy::Dimension(dimension);
-    let query = UsageQuery { group_by: vec![by(Dimension::Provider), by(Dimension::Model)], ..UsageQuery::default() };
-    reader.usage(&query).map_err(|why| why.to_string())
+    let group_by = by.iter().cloned().map(GroupBy::Dimension).collect();
+    reader.usage(&UsageQuery { group_by, ..UsageQuery::default() }).map_err(|why| why.to_string())
 }
 
 /// Rows by cost, the dearest first; and the sum.

@@ -1,0 +1,6 @@
+//! Bad days: clients that leave or misbehave, providers that fail, a node that stops. Nothing is lost, and nobody waits
+//! for ever.
+
+mod clients;
+mod node;
+mod providers;

@@ -1,0 +1,7 @@
+//! The journey of a request on ordinary days. Read `first_call` first.
+
+mod bytes;
+mod choosing;
+mod dialects;
+mod first_call;
+mod surface;

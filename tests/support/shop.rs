@@ -1,0 +1,294 @@
+//! A Farebox of our own: the real binary as a child process on free ports, a data directory of its own, and a
+//! simulated provider behind it.
+
+use super::asking::{Asking, asking};
+use farebox::simulator::{Attempt, Running, SimulatorSettings, start};
+use farebox::store::{EventQuery, EventRow, Order, Reader};
+use serde_json::{Value, json};
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// Starting, stopping and folding take less on any machine that works.
+const PATIENCE: Duration = Duration::from_secs(30);
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// A Farebox that is being furnished.
+#[derive(Default)]
+pub struct Furnishing {
+    settings: String,
+    /// Lines below each of the three usual providers.
+    provider_lines: String,
+    more_providers: String,
+    variables: Vec<(String, String)>,
+    simulator: SimulatorSettings,
+}
+
+/// A Farebox with three providers, `openai` (the default), `anthropic` and `gemini`, which are all one simulator.
+pub fn shop() -> Furnishing {
+    let simulator = SimulatorSettings { keep_bodies: true, ..SimulatorSettings::default() };
+    Furnishing { simulator, ..Furnishing::default() }
+}
+
+impl Furnishing {
+    /// A line of the configuration: `body_bytes_max: 1MiB`.
+    pub fn with_setting(mut self, line: &str) -> Furnishing {
+        writeln!(self.settings, "{line}").unwrap();
+        self
+    }
+
+    /// A line in each provider's section: `on_client_gone: drain`.
+    pub fn with_every_provider(mut self, line: &str) -> Furnishing {
+        writeln!(self.provider_lines, "    {line}").unwrap();
+        self
+    }
+
+    /// One more provider, the same simulator under another name; `lines` are further lines of its section.
+    pub fn with_provider(mut self, name: &str, dialect: &str, lines: &[&str]) -> Furnishing {
+        writeln!(self.more_providers, "  - name: {name}\n    dialect: {dialect}").unwrap();
+        if !lines.iter().any(|line| line.starts_with("base_url:")) {
+            writeln!(self.more_providers, "    base_url: SIMULATOR").unwrap();
+        }
+        for line in lines {
+            writeln!(self.more_providers, "    {line}").unwrap();
+        }
+        if !lines.iter().any(|line| line.starts_with("key:")) {
+            writeln!(self.more_providers, "    key: none").unwrap();
+        }
+        self
+    }
+
+    pub fn with_variable(mut self, name: &str, value: &str) -> Furnishing {
+        self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    pub async fn open(self) -> Shop {
+        let simulator = start(self.simulator.clone()).await.unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("farebox.yaml"), self.configuration(&simulator.url())).unwrap();
+        let variables = self.variables;
+        let mut shop = Shop { simulator, directory, variables, running: None };
+        shop.start();
+        shop
+    }
+
+    fn configuration(&self, simulator: &str) -> String {
+        let key = if self.provider_lines.contains("key:") { "" } else { "    key: none\n" };
+        let mut text = format!("{}default_provider: openai\nproviders:\n", self.settings);
+        for (name, path) in [("openai", "/v1"), ("anthropic", ""), ("gemini", "")] {
+            writeln!(text, "  - name: {name}\n    dialect: {name}\n    base_url: {simulator}{path}").unwrap();
+            text.push_str(key);
+            text.push_str(&self.provider_lines);
+        }
+        text.push_str(&self.more_providers.replace("SIMULATOR", simulator));
+        text
+    }
+}
+
+/// A Farebox that runs, or did.
+pub struct Shop {
+    pub simulator: Running,
+    directory: TempDir,
+    variables: Vec<(String, String)>,
+    running: Option<Process>,
+}
+
+struct Process {
+    child: Child,
+    data: SocketAddr,
+    admin: SocketAddr,
+    log: Arc<Mutex<String>>,
+}
+
+impl Shop {
+    /// Starts it again on the same data directory.
+    pub fn start(&mut self) {
+        assert!(self.running.is_none(), "it runs already");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_farebox"));
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("FAREBOX_")) {
+            command.env_remove(name);
+        }
+        let settings = [("LISTEN", "127.0.0.1:0"), ("ADMIN_LISTEN", "127.0.0.1:0"), ("LOG_FORMAT", "json")];
+        command.envs(settings.map(|(name, value)| (format!("FAREBOX_{name}"), value)));
+        command.env("FAREBOX_DATA_DIR", self.data_dir()).envs(self.variables.iter().cloned());
+        command.arg("serve").arg("--config").arg(self.directory.path().join("farebox.yaml"));
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the farebox binary");
+        let (log, (told, listening)) = (Arc::new(Mutex::new(String::new())), mpsc::channel());
+        let (lines, kept) = (BufReader::new(child.stderr.take().unwrap()).lines(), Arc::clone(&log));
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                if let Some(addresses) = addresses_in(&line) {
+                    let _ = told.send(addresses);
+                }
+                writeln!(kept.lock().unwrap(), "{line}").unwrap();
+            }
+        });
+        match listening.recv_timeout(PATIENCE) {
+            Ok((data, admin)) => self.running = Some(Process { child, data, admin, log }),
+            Err(_) => {
+                let _ = child.kill();
+                let ended = child.wait();
+                panic!("farebox does not listen ({ended:?}):\n{}", log.lock().unwrap());
+            }
+        }
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address())
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.process().data
+    }
+
+    pub fn admin(&self, path: &str) -> Asking {
+        asking("GET", &format!("http://{}{path}", self.process().admin))
+    }
+
+    pub fn data_dir(&self) -> PathBuf {
+        self.directory.path().join("data")
+    }
+
+    /// A request to the data port.
+    pub fn ask(&self, method: &str, path: &str) -> Asking {
+        asking(method, &self.url(path))
+    }
+
+    pub fn post(&self, path: &str, body: &Value) -> Asking {
+        self.ask("POST", path).json(body)
+    }
+
+    /// The same request to the simulator, without Farebox between.
+    pub fn post_directly(&self, path: &str, body: &Value) -> Asking {
+        asking("POST", &format!("{}{path}", self.simulator.url())).json(body)
+    }
+
+    /// A whole chat, one user message.
+    pub fn chat(&self, text: &str) -> Asking {
+        self.post("/v1/chat/completions", &chat(text))
+    }
+
+    /// The same, streamed.
+    pub fn stream(&self, text: &str) -> Asking {
+        self.post("/v1/chat/completions", &with(chat(text), json!({"stream": true})))
+    }
+
+    /// Every row of the ledger, oldest first, once there are so many.
+    pub async fn rows(&self, count: usize) -> Vec<EventRow> {
+        self.rows_once(|rows| rows.len() >= count, &format!("{count} rows")).await
+    }
+
+    /// The one row of the ledger.
+    pub async fn row(&self) -> EventRow {
+        let mut rows = self.rows(1).await;
+        assert_eq!(rows.len(), 1, "one row is meant: {rows:#?}");
+        rows.remove(0)
+    }
+
+    pub async fn rows_once(&self, enough: impl Fn(&[EventRow]) -> bool, what: &str) -> Vec<EventRow> {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let rows = rows_in(&self.data_dir());
+            if enough(&rows) {
+                return rows;
+            }
+            assert!(Instant::now() < until, "{what} in time; there are {}: {rows:#?}\n{}", rows.len(), self.log());
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// What the simulator saw of an attempt.
+    pub fn seen(&self, number: u64) -> Attempt {
+        self.simulator.log.attempt(number).expect("an attempt of this number")
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        let mut process = self.running.take().expect("it runs");
+        process.child.kill().unwrap();
+        process.child.wait().unwrap();
+    }
+
+    /// SIGTERM: asks it to finish what is under way.
+    pub fn terminate(&self) {
+        let id = i32::try_from(self.process().child.id()).unwrap();
+        // SAFETY: a signal to a child of our own that was not waited for yet.
+        #[expect(unsafe_code, reason = "the library has no other way to ask a child to stop")]
+        let asked = unsafe { libc::kill(id, libc::SIGTERM) };
+        assert_eq!(asked, 0);
+    }
+
+    pub async fn ended(&mut self) -> ExitStatus {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let process = self.running.as_mut().expect("it ran");
+            if let Some(status) = process.child.try_wait().unwrap() {
+                self.running = None;
+                return status;
+            }
+            assert!(Instant::now() < until, "farebox ends in time:\n{}", self.log());
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Runs another command of the same binary on the same data directory.
+    pub fn command(&self, arguments: &[&str]) -> std::process::Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_farebox"));
+        command.args(arguments).env("FAREBOX_DATA_DIR", self.data_dir()).current_dir(self.directory.path());
+        command.output().unwrap()
+    }
+
+    pub fn log(&self) -> String {
+        self.running.as_ref().map(|process| process.log.lock().unwrap().clone()).unwrap_or_default()
+    }
+
+    fn process(&self) -> &Process {
+        self.running.as_ref().expect("it runs")
+    }
+}
+
+impl Drop for Shop {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- farebox's log\n{}---", self.log());
+        }
+        if let Some(process) = &mut self.running {
+            let _ = process.child.kill();
+            let _ = process.child.wait();
+        }
+    }
+}
+
+/// `{"model":"gpt-4o","messages":[…]}`
+pub fn chat(text: &str) -> Value {
+    json!({"model": "gpt-4o", "messages": [{"role": "user", "content": text}]})
+}
+
+/// An object with further members.
+pub fn with(mut body: Value, more: Value) -> Value {
+    body.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap());
+    body
+}
+
+/// All rows of a data directory's ledger, oldest first; none while there is no ledger.
+pub fn rows_in(data_dir: &Path) -> Vec<EventRow> {
+    let Ok(reader) = Reader::open(data_dir) else { return Vec::new() };
+    let query = EventQuery { order: Order::OldestFirst, limit: 1_000_000, ..EventQuery::default() };
+    reader.events(&query).unwrap_or_default()
+}
+
+/// The addresses in the log line that says `listening`.
+fn addresses_in(line: &str) -> Option<(SocketAddr, SocketAddr)> {
+    let line: Value = serde_json::from_str(line).ok()?;
+    let fields = line.get("fields").unwrap_or(&line);
+    let address = |name: &str| fields.get(name)?.as_str()?.parse().ok();
+    (fields.get("message")?.as_str()? == "listening").then_some(())?;
+    Some((address("data")?, address("admin")?))
+}
