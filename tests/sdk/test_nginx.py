@@ -3,6 +3,7 @@
 import shutil
 import socket
 import subprocess
+from pathlib import Path
 
 import openai
 import pytest
@@ -88,19 +89,10 @@ def behind(simulator, tmp_path_factory):
     place = tmp_path_factory.mktemp("behind")
     settings = "path_prefix: /llm\ntrusted_proxies: [127.0.0.1]\n"
     farebox = Farebox(place / "farebox", configuration(simulator.url, settings))
-    location = f"""
-        listen 127.0.0.1:PORT;
-        client_max_body_size 64m;
-        location /llm/ {{
-            proxy_pass http://{farebox.authority};
-            proxy_http_version 1.1;
-            proxy_buffering off;
-            proxy_request_buffering off;
-            proxy_set_header Host $host;
-            proxy_set_header Connection "";
-            proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
-            proxy_set_header X-Forwarded-Proto $scheme;
-        }}"""
+    # What the documents show is what is tested.
+    shown = (Path(__file__).parent.parent / "proxies" / "nginx.conf").read_text()
+    assert "127.0.0.1:8080" in shown and "127.0.0.1:4000" in shown
+    location = shown.replace("127.0.0.1:8080", "127.0.0.1:PORT").replace("127.0.0.1:4000", farebox.authority)
     nginx = Nginx(place / "nginx", location)
     farebox.outside = f"http://127.0.0.1:{nginx.port}/llm"
     yield farebox
