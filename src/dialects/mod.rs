@@ -1,6 +1,9 @@
 //! Wire formats: one file per dialect reads requests, observes responses and writes refusals. No I/O, no clock.
 //!
 //! An enum, not a trait: the set is closed, and an exhaustive `match` finds every place.
+//!
+//! Where providers report usage, and the kinds that it becomes, stands in one table for each dialect: [`openai`],
+//! [`anthropic`], [`gemini`].
 
 pub mod anthropic;
 pub mod gemini;
@@ -351,7 +354,5 @@ pub struct RefusalBody {
     pub body: Vec<u8>,
 }
 
-#[cfg(test)]
-mod golden;
 #[cfg(test)]
 mod laws;

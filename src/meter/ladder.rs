@@ -38,8 +38,8 @@ impl Counts {
 ///
 /// - An error without usage used nothing: providers do not bill for it.
 /// - Usage that came with the ending is the truth.
-/// - Usage of a response that was cut (Anthropic's placeholder, a continuous report) is true of the input; of the output
-///   the larger of report and count is taken.
+/// - Usage of a response that was cut (Anthropic's placeholder, a continuous report) is true of the input, if it names
+///   one; of the output the larger of report and count is taken.
 /// - Without usage, what went in and what flowed out is counted, and where nobody counted, estimated.
 pub fn reading(
     endpoint: &Endpoint,
@@ -51,7 +51,7 @@ pub fn reading(
     let (mut usage, source) = match &observation.usage {
         Some(usage) if is_final(observation) => (*usage, UsageSource::Reported),
         _ if failed(status, observation) => (TokenUsage::ZERO, UsageSource::Reported),
-        Some(usage) => cut_short(*usage, observation, counts),
+        Some(usage) => cut_short(*usage, observation, facts, counts),
         None => unreported(endpoint, observation, facts, counts),
     };
     // Where usage itself names its tool calls, the items say the same again.
@@ -71,13 +71,24 @@ fn failed(status: u16, observation: &Observation) -> bool {
     observation.usage.is_none() && (refused || (observation.error_code.is_some() && !observation.has_content))
 }
 
-fn cut_short(mut usage: TokenUsage, observation: &Observation, counts: &Counts) -> (TokenUsage, UsageSource) {
+fn cut_short(
+    mut usage: TokenUsage,
+    observation: &Observation,
+    facts: &RequestFacts,
+    counts: &Counts,
+) -> (TokenUsage, UsageSource) {
     let output = output_count(observation, counts);
+    let mut input_is_exact = true;
+    if usage.input_tokens() == 0 {
+        let (input, exact) = input_count(facts, counts);
+        usage.add(&input);
+        input_is_exact = exact;
+    }
     if output.visible.tokens.saturating_add(output.reasoning.tokens) > usage.output_tokens() {
         (usage[Kind::Output], usage[Kind::Reasoning]) = (output.visible.tokens, output.reasoning.tokens);
         (usage[Kind::OutputAudio], usage[Kind::OutputImage]) = (0, 0);
     }
-    (usage, source_of(true, output))
+    (usage, source_of(input_is_exact, output))
 }
 
 fn unreported(
@@ -102,13 +113,17 @@ fn unreported(
 }
 
 fn counted(observation: &Observation, facts: &RequestFacts, counts: &Counts) -> (TokenUsage, UsageSource) {
-    let (mut usage, exact) = counts.input.unwrap_or_else(|| {
-        let estimate = (facts.input.text_bytes / BYTES_PER_TOKEN).saturating_add(facts.input.token_ids);
-        (TokenUsage::ZERO.with(Kind::Input, estimate), false)
-    });
+    let (mut usage, exact) = input_count(facts, counts);
     let output = output_count(observation, counts);
     (usage[Kind::Output], usage[Kind::Reasoning]) = (output.visible.tokens, output.reasoning.tokens);
     (usage, source_of(exact, output))
+}
+
+fn input_count(facts: &RequestFacts, counts: &Counts) -> (TokenUsage, bool) {
+    counts.input.unwrap_or_else(|| {
+        let estimate = facts.input.text_bytes.div_ceil(BYTES_PER_TOKEN).saturating_add(facts.input.token_ids);
+        (TokenUsage::ZERO.with(Kind::Input, estimate), false)
+    })
 }
 
 fn source_of(input_is_exact: bool, output: OutputCount) -> UsageSource {

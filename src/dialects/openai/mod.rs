@@ -1,7 +1,7 @@
 //! The OpenAI dialect: OpenAI, and the many that speak like it (Azure, OpenRouter, Groq, Mistral, DeepSeek, xAI, vLLM …);
 //! Ollama's and llama.cpp's own paths too, since they share its base URL.
 //!
-//! Where each of them reports usage stands in the table of [`super`].
+#![doc = include_str!("usage_fields.md")]
 
 mod multipart;
 mod observe;

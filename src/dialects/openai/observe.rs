@@ -72,7 +72,7 @@ fn body(operation: Operation, flavor: Flavor, bytes: &[u8], whole: Whole, seen: 
 
 fn take_usage(reported: Reported, is_final: bool, operation: Operation, flavor: Flavor, seen: &mut Observation) {
     seen.usage = Some(reported.usage(operation, flavor));
-    seen.usage_is_final = is_final;
+    seen.usage_is_final = is_final && !reported.lacks_input();
     seen.provider_cost = reported.cost.or(seen.provider_cost);
     seen.service_tier = reported.service_tier.or_else(|| seen.service_tier.take());
 }
@@ -131,6 +131,8 @@ fn own_paths(
     seen: &mut Observation,
 ) -> Result<(), Broken> {
     match (operation, name, value.shape()) {
+        // The last event of a stream repeats what its deltas said.
+        (Operation::Transcription, "text", Shape::Text) if !seen.output.is_empty() => {}
         (Operation::Transcription, "text" | "delta", Shape::Text)
         | (Operation::Completion, "response" | "content", Shape::Text) => visible(value.text()?, seen),
         (Operation::Completion, "thinking", Shape::Text) => hidden(value.text()?, seen),

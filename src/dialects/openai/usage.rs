@@ -1,5 +1,5 @@
 //! A `usage` object of the OpenAI dialect, by whichever provider, as our disjoint kinds. The table is in
-//! [`super::super`].
+//! [`super`].
 
 use super::super::json::{Broken, Reader, Shape};
 use super::super::{Flavor, Operation};
@@ -152,6 +152,11 @@ impl Reported {
         *field = units.or(*field);
     }
 
+    /// Whether it leaves the input out though it names the output: Ollama does where the prompt came from its cache.
+    pub(super) fn lacks_input(&self) -> bool {
+        self.output.is_some() && self.input.is_none() && self.cache_miss.is_none()
+    }
+
     /// Whether it says how many tokens went in or out.
     pub(super) fn counts_tokens(&self) -> bool {
         self.input.is_some() || self.output.is_some()
@@ -210,7 +215,8 @@ impl Reported {
         if beside == 0 {
             take(Kind::Reasoning, self.reasoning);
         }
-        take(Kind::OutputAudio, self.output_audio);
+        // All that speech puts out is sound.
+        take(Kind::OutputAudio, if operation == Operation::Speech { visible } else { self.output_audio });
         let images = match (self.output_image, operation) {
             (None, Operation::Images) => visible.saturating_sub(self.output_text.unwrap_or(0)),
             (images, _) => images.unwrap_or(0),

@@ -52,7 +52,7 @@ fn sound_is_content_from_its_first_byte() {
 #[test]
 fn the_first_content_of_a_stream_is_its_first_text_and_of_a_body_its_first_byte() {
     let events = b"data: {\"choices\":[{\"delta\":{\"content\":\"\"}}]}\n\ndata: {\"choices\":[{\"delta\":{\"content\":\"x\"}}]}\n\n";
-    let read = read_by("/v1/chat/completions", "text/event-stream", events, events.len() / 2);
+    let read = read_by("/v1/chat/completions", "text/event-stream", events, events.len().div_ceil(2));
     assert_eq!(read.first_content_at, Some(Timestamp(1)));
     let whole = b"{\"choices\":[{\"message\":{\"content\":\"x\"}}]}";
     assert_eq!(read_by("/v1/chat/completions", "application/json", whole, 9).first_content_at, Some(Timestamp(0)));
