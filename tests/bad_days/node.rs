@@ -44,6 +44,29 @@ async fn a_call_under_way_when_the_node_is_killed_is_in_the_ledger_after_the_res
 }
 
 #[tokio::test]
+async fn two_hundred_calls_under_way_at_a_kill_are_two_hundred_rows() {
+    let mut shop = shop().open().await;
+    let calls: Vec<_> = (0..200)
+        .map(|place| {
+            let asking = if place % 2 == 0 { shop.stream("Say something.") } else { shop.chat("Say something.") };
+            tokio::spawn(asking.with("x-request-id", &format!("call-{place}")).wishing("stall-after", 0).attempted())
+        })
+        .collect();
+    shop.simulator.log.until(|log| log.attempts().iter().filter(|attempt| attempt.body_arrived).count() == 200).await;
+    shop.kill();
+    for call in calls {
+        drop(call.await);
+    }
+    shop.start();
+    let rows = shop.rows(200).await;
+    let mut ids: Vec<_> = rows.iter().map(|row| row.client_request_id.clone().unwrap()).collect();
+    ids.sort();
+    ids.dedup();
+    assert_eq!((rows.len(), ids.len()), (200, 200));
+    assert!(rows.iter().all(|row| row.outcome.as_deref() == Some("proxy_died") && row.usage.input_tokens() > 0));
+}
+
+#[tokio::test]
 async fn a_second_node_on_the_same_data_is_refused_by_name() {
     let shop = shop().open().await;
     let second = shop.command(&["serve"]);

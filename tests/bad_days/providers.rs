@@ -161,3 +161,59 @@ async fn a_long_answer_of_ten_megabytes_passes_whole_and_metered() {
     assert!(answered.body.len() > 10_000_000 && answered.cut.is_none());
     assert_eq!(shop.row().await.usage.output_tokens(), tokens);
 }
+
+#[tokio::test]
+async fn a_stream_that_is_cut_is_counted_in_every_dialect_and_no_placeholder_is_billed() {
+    let shop = shop().open().await;
+    let claude = json!({"model": "claude-sonnet-5-5", "max_tokens": 90, "stream": true, "messages": [{"role": "user", "content": "Say something."}]});
+    let gemini = json!({"contents": [{"role": "user", "parts": [{"text": "Say something."}]}]});
+    let calls = [
+        ("/v1/chat/completions", with(chat("Say something."), json!({"stream": true})), 20..=20),
+        (
+            "/v1/completions",
+            json!({"model": "gpt-3.5-turbo-instruct", "prompt": "Say something.", "stream": true, "max_tokens": 90}),
+            20..=20,
+        ),
+        ("/v1/responses", json!({"model": "gpt-5", "input": "Say something.", "stream": true}), 20..=20),
+        // No public tokenizer: o200k with a documented correction.
+        ("/anthropic/v1/messages", claude, 20..=30),
+        // The larger of what its last event reported and our estimate.
+        ("/gemini/v1beta/models/gemini-3.8-flash:streamGenerateContent?alt=sse", gemini, 20..=24),
+    ];
+    for (place, (path, body, expected)) in calls.into_iter().enumerate() {
+        let asking = shop.post(path, &body).wishing("output-tokens", 60).wishing("cut-after", 20);
+        assert!(asking.answered().await.cut.is_some(), "{path}");
+        let row = shop.rows(place + 1).await.remove(place);
+        assert_eq!((row.outcome.as_deref(), row.complete), (Some("provider_cut"), false), "{path}");
+        assert!(expected.contains(&row.usage.output_tokens()), "{path}: {row:#?}");
+        assert!(row.usage.input_tokens() > 0 && row.usage_source.as_deref() != Some("none"), "{path}: {row:#?}");
+    }
+}
+
+#[tokio::test]
+async fn a_provider_with_all_its_calls_under_way_is_a_503_that_did_not_reach_it() {
+    let shop = shop().with_every_provider("concurrency_max: 1").with_every_provider("timeouts: {connect: 100ms}");
+    let shop = shop.open().await;
+    let mut first = shop.stream("Say something.").wishing("stall-after", 1).streaming().await;
+    first.read_until(|body| body.contains("data: ")).await;
+    assert_eq!(shop.chat("Hi").answered().await.status, 503);
+    drop(first);
+    shop.rows(1).await;
+    assert_eq!(shop.chat("Hi").answered().await.status, 200);
+    assert_eq!(shop.simulator.log.totals().attempts, 2);
+}
+
+#[tokio::test]
+async fn a_provider_that_fails_in_a_row_is_left_alone_and_then_tried_again() {
+    let shop = shop().with_every_provider("circuit: {failures: 3, open_for: 300ms}").open().await;
+    for _ in 0..3 {
+        assert_eq!(shop.chat("Hi").wishing("reset", "yes").answered().await.status, 502);
+    }
+    let left_alone = shop.chat("Hi").answered().await;
+    assert_eq!((left_alone.status.as_u16(), shop.simulator.log.totals().attempts), (502, 3));
+    assert!(left_alone.text().contains("circuit"), "{}", left_alone.text());
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while shop.chat("Hi").answered().await.status != 200 {
+        assert!(std::time::Instant::now() < until, "it is tried again in time");
+    }
+}

@@ -147,3 +147,19 @@ async fn the_callers_key_passes_only_where_the_provider_wants_it() {
     let answered = none.chat("Hi").with("authorization", "Bearer sk-caller-1234").answered().await;
     assert_eq!(none.seen(answered.attempt()).header("authorization"), None);
 }
+
+#[tokio::test]
+async fn a_key_in_the_query_goes_no_further_than_one_in_a_header() {
+    let body = json!({"contents": [{"role": "user", "parts": [{"text": "Hi"}]}]});
+    let path = "/gemini/v1beta/models/gemini-3.8-flash:generateContent?key=AIza-caller-1234&alt=json";
+    let none = shop().open().await;
+    let answered = none.post(path, &body).answered().await;
+    assert_eq!(none.seen(answered.attempt()).query.as_deref(), Some("alt=json"));
+    assert!(!none.log().contains("AIza-caller"), "{}", none.log());
+
+    let own = shop().with_every_provider("key: env:SHOP_KEY").with_variable("SHOP_KEY", "AIza-house-9876").open().await;
+    let answered = own.post(path, &body).answered().await;
+    let seen = own.seen(answered.attempt());
+    assert!(!seen.query.clone().unwrap_or_default().contains("AIza-caller"), "{seen:?}");
+    assert_eq!(seen.header("x-goog-api-key"), Some("…9876"));
+}

@@ -40,3 +40,24 @@ async fn the_admin_port_says_that_it_is_well_and_what_was_used() {
     let events = shop.admin("/api/usage/events").answered().await.json();
     assert_eq!(events["events"].as_array().unwrap().len(), 1);
 }
+
+#[tokio::test]
+async fn the_cost_of_a_stream_is_told_afterwards_to_the_key_that_made_it_and_to_no_other() {
+    let shop = shop().open().await;
+    let answered = shop.stream("Say something.").with("authorization", "Bearer sk-mine").wishing("output-tokens", 5);
+    let answered = answered.answered().await;
+    let row = shop.row().await;
+    let path = format!("/farebox/exchanges/{}", answered.header("x-farebox-exchange-id").unwrap());
+    let mine = shop.ask("GET", &path).with("authorization", "Bearer sk-mine").answered().await;
+    assert_eq!(mine.status, 200, "{}", mine.text());
+    assert!(mine.text().contains(&row.cost.unwrap().to_string()), "{}", mine.text());
+    assert_eq!(shop.ask("GET", &path).with("authorization", "Bearer sk-other").answered().await.status, 404);
+}
+
+#[tokio::test]
+async fn a_path_that_leads_nowhere_is_a_404_that_is_not_recorded() {
+    let shop = shop().open().await;
+    assert_eq!(shop.ask("GET", "/nobody/v1/models").answered().await.status, 404);
+    shop.chat("Hi").answered().await;
+    assert_eq!(shop.rows(1).await.len(), 1);
+}
