@@ -6,6 +6,8 @@
 //!
 //! `cargo bench --bench end_to_end` for all; `… -- json`, `… -- stream` or `… -- memory` for one.
 
+#![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on stops and says where")]
+
 #[path = "end_to_end/contestants.rs"]
 mod contestants;
 #[path = "end_to_end/load.rs"]
