@@ -166,7 +166,7 @@ fn event(n: u64, apart: i64, salt: u64) -> Event {
             operation: Operation::Chat,
             requested_model: Some(name.clone()),
             upstream_model: Some(name.clone()),
-            stream: n % 2 == 0,
+            stream: n.is_multiple_of(2),
             client_request_id: None,
             decision: "admit".into(),
             rule: None,
