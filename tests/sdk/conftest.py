@@ -3,8 +3,11 @@
 import itertools
 
 import pytest
-from accounts import Accounts
-from processes import Farebox, Simulator
+
+pytest.register_assert_rewrite("accounts", "processes")
+
+from accounts import Accounts  # noqa: E402
+from processes import Farebox, Simulator  # noqa: E402
 
 # Run by test_elsewhere.py in their own environment.
 collect_ignore = ["frameworks"]

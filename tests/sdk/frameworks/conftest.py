@@ -10,6 +10,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 # LiteLLM would fetch a price list, and LangChain would send traces: nothing leaves the machine.
 os.environ.update(LITELLM_LOCAL_MODEL_COST_MAP="True", LANGSMITH_TRACING="false", DO_NOT_TRACK="1")
 
+pytest.register_assert_rewrite("accounts", "processes")
+
 from accounts import Accounts  # noqa: E402
 
 
