@@ -1,10 +1,12 @@
 """Starting, stopping and being replaced, as operators do it and SDKs live through it."""
 
 import json
+import re
 import signal
 import ssl
 import subprocess
 import threading
+from decimal import Decimal
 
 import httpx2
 import openai
@@ -107,4 +109,13 @@ def test_the_demo_shows_calls_and_their_cost(tmp_path):
     command = [BINARY, "demo", "--calls", "20"]
     ran = subprocess.run(command, cwd=tmp_path, env=surroundings, capture_output=True, text=True, timeout=60)
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert "20" in ran.stdout and "$" in ran.stdout
+    _, calls, _, tokens_in, tokens_out, cost = next(
+        line.split() for line in ran.stdout.splitlines() if line.startswith("all ")
+    )
+    assert (int(calls), Decimal(cost) > 0) == (20, True)
+    closing = re.search(r"saw (\d+) attempts; the ledger has (\d+)\..* (\d+) tokens in and (\d+) out", ran.stdout)
+    attempts, rows, billed_in, billed_out = map(int, closing.groups())
+    assert attempts == rows
+    # Answers that were cut are booked too, beyond what the provider billed to the end.
+    assert int(tokens_in.replace(",", "")) >= billed_in > 0
+    assert int(tokens_out.replace(",", "")) >= billed_out > 0
