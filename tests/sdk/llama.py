@@ -22,8 +22,8 @@ def settings() -> xllamacpp.CommonParams:
     params.port = 0
     params.n_ctx = 4096
     params.n_parallel = 2
-    params.cpuparams.n_threads = 2
-    params.cpuparams_batch.n_threads = 2
+    params.cpuparams.n_threads = 1
+    params.cpuparams_batch.n_threads = 1
     # Every prompt token is then evaluated and counted: the counters equal the usage.
     params.cache_prompt = False
     params.cache_ram_mib = 0
