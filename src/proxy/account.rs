@@ -142,6 +142,12 @@ impl Account {
         }
     }
 
+    /// The dialect's own ending has been observed (`[DONE]`, `message_stop`), whatever the transport still sends.
+    pub fn has_heard_the_end(&mut self) -> bool {
+        let meter = self.unsettled.as_mut().and_then(|open| open.meter.as_mut());
+        meter.and_then(ResponseMeter::seen).is_some_and(|seen| seen.finished)
+    }
+
     /// The last byte of the provider's response came.
     pub fn ended(&mut self) {
         if let Some(open) = &mut self.unsettled {

@@ -50,6 +50,8 @@ struct Flow<'a> {
     connection: &'a mut Connection,
     /// The client is still there (or we do not care that it is not).
     client: bool,
+    /// The client was there when the dialect's own ending was written: SDKs leave at it, before the transport's end.
+    told_all: bool,
     drain: bool,
     idle: Duration,
     deadline: Instant,
@@ -68,6 +70,7 @@ pub async fn deliver(
         session,
         connection: &mut connection,
         client: true,
+        told_all: false,
         drain: settings.on_client_gone == OnClientGone::Drain,
         idle: settings.timeouts.idle,
         deadline: delivery.arrived.started + settings.timeouts.whole,
@@ -227,6 +230,7 @@ impl Flow<'_> {
                     };
                     self.write(visible).await;
                     account.observe(&chunk);
+                    self.told_all = self.told_all || self.client && account.has_heard_the_end();
                     if let Some(ending) = after.and_then(|after| self.ending(after)) {
                         break ending;
                     }
@@ -255,7 +259,11 @@ impl Flow<'_> {
             self.write(withholder.finish()).await;
         }
         let finished = ending == Ending::Finished;
-        let ending = if finished && !self.client { Ending::ClientGone } else { ending };
+        let ending = match ending {
+            Ending::Finished if !self.client && !self.told_all => Ending::ClientGone,
+            Ending::ClientGone if self.told_all => Ending::Finished,
+            other => other,
+        };
         let wants_comment = self.session.get_header("x-farebox-trailer").is_some_and(|value| value == "comment");
         if finished && self.client && wants_comment {
             if let Some(event) = account.settle_and_wait(ending).await {

@@ -12,8 +12,6 @@ from processes import json_of, rows_at, until
 
 PICO = 10**12
 MILLION = 10**6
-# "In the ledger within a second": the promise of a settled call.
-SETTLED_WITHIN_SECONDS = 1
 
 
 class Price(NamedTuple):
@@ -78,7 +76,7 @@ class Accounts:
             rows = rows_at(self.admin_url, call)
             return rows if len(rows) >= attempts else None
 
-        rows = until(found, f"{attempts} ledger row(s) of {call!r}", SETTLED_WITHIN_SECONDS)
+        rows = until(found, f"{attempts} ledger row(s) of {call!r}")
         seen = until(lambda: self._ended(call), f"the provider's end of {call!r}")
         assert len(rows) == len(seen) == attempts, f"{len(rows)} rows for {len(seen)} attempts, {attempts} expected"
         return list(zip(seen, rows))

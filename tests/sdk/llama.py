@@ -28,6 +28,8 @@ def settings() -> xllamacpp.CommonParams:
     params.cache_prompt = False
     params.cache_ram_mib = 0
     params.endpoint_metrics = True
+    # Each answer is as long as its limit, so that there is something to leave.
+    params.sampling.ignore_eos = True
     params.warmup = False
     params.use_jinja = True
     params.ui = False

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import time
 
 import openai
 import pytest
@@ -253,18 +254,24 @@ def test_twenty_calls_at_once(farebox, accounts, call):
         accounts.agree(f"{call}/{place}")
 
 
-def test_a_stream_cut_after_three_chunks_is_in_the_ledger_within_a_second(client, accounts, simulator, call):
-    stream = client.chat.completions.create(
-        model=MODEL,
-        messages=ASK,
-        stream=True,
-        extra_headers={"x-sim-output-tokens": "500", "x-sim-chunk-ms": "20"},
-    )
-    said = [next(stream).choices[0].delta.content for _ in range(3)]
-    stream.close()
-    [(attempt, row)] = accounts.settled(call)
-    assert (row["outcome"], row["usage_source"], row["complete"]) == ("caller_cancelled", "counted", False)
-    # The first chunk has a role and no text; each further one is a word, which is one token.
-    assert len("".join(said).split()) <= row["output_tokens"] <= attempt["sent_output_tokens"] + 1 < 500
-    assert row["input_tokens"] > 0
-    assert cost_of(row) == row["input_tokens"] * 150_000 + row["output_tokens"] * 600_000
+def test_a_stream_cut_after_three_chunks_is_in_the_ledger_within_a_second(client, accounts, call):
+    """At the best of three: the machine may be busy with something else."""
+    waited = []
+    for name in (f"{call}/{place}" for place in range(3)):
+        stream = client.chat.completions.create(
+            model=MODEL,
+            messages=ASK,
+            stream=True,
+            extra_headers={"x-client-request-id": name, "x-sim-output-tokens": "500", "x-sim-chunk-ms": "20"},
+        )
+        said = [next(stream).choices[0].delta.content for _ in range(3)]
+        stream.close()
+        left = time.monotonic()
+        [(attempt, row)] = accounts.settled(name)
+        waited.append(time.monotonic() - left)
+        assert (row["outcome"], row["usage_source"], row["complete"]) == ("caller_cancelled", "counted", False)
+        # The first chunk has a role and no text; each further one is a word, which is one token.
+        assert len("".join(said).split()) <= row["output_tokens"] <= attempt["sent_output_tokens"] < 500
+        assert row["input_tokens"] > 0
+        assert cost_of(row) == row["input_tokens"] * 150_000 + row["output_tokens"] * 600_000
+    assert min(waited) < 1
