@@ -13,6 +13,10 @@ use memchr::memchr2;
 use std::borrow::Cow;
 use std::ops::Range;
 
+/// Objects and arrays inside more than this many others are passed over unread, so that readers may recurse: no API
+/// has anything to say that deep.
+pub const DEPTH_MAX: u32 = 64;
+
 /// What kind of value comes next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
@@ -95,13 +99,14 @@ pub struct Reader<'a> {
     body: &'a [u8],
     at: usize,
     name_at: Range<usize>,
+    depth: u32,
 }
 
 impl<'a> Reader<'a> {
     /// A byte order mark at the start is passed over.
     pub fn new(body: &'a [u8]) -> Self {
         let at = if body.starts_with(b"\xEF\xBB\xBF") { 3 } else { 0 };
-        Reader { body, at, name_at: 0..0 }
+        Reader { body, at, name_at: 0..0, depth: 0 }
     }
 
     /// The next value's shape, without reading it.
@@ -129,9 +134,9 @@ impl<'a> Reader<'a> {
         self.name_at.clone()
     }
 
-    /// Offers each member of an object. `false`: the value was something else, and was skipped.
+    /// Offers each member of an object. `false`: the value was something else (or too deep), and was skipped.
     pub fn object(&mut self, mut member: impl FnMut(&str, &mut Self) -> Result<(), Broken>) -> Result<bool, Broken> {
-        if self.shape() != Shape::Object {
+        if self.shape() != Shape::Object || self.depth >= DEPTH_MAX {
             return self.skip().map(|_| false);
         }
         self.at += 1;
@@ -139,6 +144,7 @@ impl<'a> Reader<'a> {
         if self.take(b'}') {
             return Ok(true);
         }
+        self.depth += 1;
         loop {
             self.pass_blanks();
             if self.body.get(self.at) != Some(&b'"') {
@@ -158,6 +164,7 @@ impl<'a> Reader<'a> {
             }
             self.pass_blanks();
             if self.take(b'}') {
+                self.depth -= 1;
                 return Ok(true);
             }
             if !self.take(b',') {
@@ -166,9 +173,9 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Offers each element of an array. `false`: the value was something else, and was skipped.
+    /// Offers each element of an array. `false`: the value was something else (or too deep), and was skipped.
     pub fn array(&mut self, mut element: impl FnMut(&mut Self) -> Result<(), Broken>) -> Result<bool, Broken> {
-        if self.shape() != Shape::Array {
+        if self.shape() != Shape::Array || self.depth >= DEPTH_MAX {
             return self.skip().map(|_| false);
         }
         self.at += 1;
@@ -176,6 +183,7 @@ impl<'a> Reader<'a> {
         if self.take(b']') {
             return Ok(true);
         }
+        self.depth += 1;
         loop {
             self.pass_blanks();
             let value_at = self.at;
@@ -185,6 +193,7 @@ impl<'a> Reader<'a> {
             }
             self.pass_blanks();
             if self.take(b']') {
+                self.depth -= 1;
                 return Ok(true);
             }
             if !self.take(b',') {

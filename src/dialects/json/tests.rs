@@ -45,6 +45,21 @@ fn ten_thousand_levels_pass() {
 }
 
 #[test]
+fn what_is_too_deep_is_passed_over_so_that_readers_may_recurse() {
+    fn depth(value: &mut Reader<'_>) -> Result<u32, Broken> {
+        let mut deepest = 0;
+        value.array(|element| {
+            deepest = 1 + depth(element)?;
+            Ok(())
+        })?;
+        Ok(deepest)
+    }
+    let body = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+    let mut reader = Reader::new(body.as_bytes());
+    assert_eq!((depth(&mut reader), reader.end()), (Ok(DEPTH_MAX), Ok(())));
+}
+
+#[test]
 fn broken_text_says_where() {
     for (body, at) in [
         ("{\"a\":1", 6),

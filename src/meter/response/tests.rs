@@ -58,6 +58,17 @@ fn a_broken_or_unknown_encoding_is_said_and_what_was_read_is_kept() {
     assert_eq!(broken.observation.response_id.as_deref(), Some("c1"));
 }
 
+#[test]
+fn a_response_nested_without_end_exhausts_no_stack() {
+    for (open, close) in [("{\"choices\":[{\"message\":{\"tool_calls\":[", "]}}]}"), ("{\"usage\":", "}")] {
+        for name in ["function", "billed_units", "cost"] {
+            let outer = format!("{{\"{name}\":").repeat(50_000);
+            let body = format!("{open}{outer}0{}{close}", "}".repeat(50_000));
+            assert!(metered("application/json", None, &[body.as_bytes()]).observation.finished);
+        }
+    }
+}
+
 fn pieces<'a>(mut rest: &'a [u8], cuts: &[usize]) -> Vec<&'a [u8]> {
     let mut pieces = Vec::new();
     for cut in cuts.iter().cycle() {

@@ -111,6 +111,20 @@ fn what_a_provider_may_accept_passes() {
 }
 
 #[test]
+fn nothing_nested_without_end_exhausts_the_stack() {
+    for (open, close) in [
+        ("{\"messages\":[{\"content\":", "}]}"),
+        ("{\"messages\":[{\"images\":", "}]}"),
+        ("{\"tools\":[{\"type\":", "}]}"),
+    ] {
+        for (outer, end) in [("[", "]"), ("{\"image_url\":", "}"), ("{\"content\":", "}"), ("{\"function\":", "}")] {
+            let (outer, end) = (outer.repeat(50_000), end.repeat(50_000));
+            assert_eq!(chat(&format!("{open}{outer}0{end}{close}")).choices, 1);
+        }
+    }
+}
+
+#[test]
 fn the_largest_of_several_limits_bounds_the_output_and_no_limit_is_none() {
     let both = chat(r#"{"max_tokens":5,"max_completion_tokens":9,"max_tokens":7}"#);
     assert_eq!((both.output_limit, both.splice.output_limit_again.len()), (Some(9), 2));
