@@ -123,7 +123,7 @@ fn arrive(proxy: &Proxy, session: &ServerSession) -> Result<Arrived, surface::As
         id: ExchangeId(proxy.ledger.next_exchange_id(now).0),
         at: now,
         started: Instant::now(),
-        endpoint: dialect.recognise(head.method.as_str(), rest),
+        endpoint: recognise(dialect, head, rest),
         rest: rest.to_owned(),
         query: query.map(str::to_owned),
         provider_header: text("x-farebox-provider").map(str::to_owned),
@@ -135,6 +135,14 @@ fn arrive(proxy: &Proxy, session: &ServerSession) -> Result<Arrived, surface::As
         provider_in_path,
         dialect,
     })
+}
+
+/// The path tells the endpoint; a form's endpoint that takes JSON as well (OpenAI: images/edits) is told by the type.
+fn recognise(dialect: Dialect, head: &RequestHeader, rest: &str) -> Endpoint {
+    let endpoint = dialect.recognise(head.method.as_str(), rest);
+    let kind = head.headers.get(http::header::CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
+    let json = endpoint.body == BodyShape::Multipart && kind.starts_with(b"application/json");
+    if json { Endpoint { body: BodyShape::Json, ..endpoint } } else { endpoint }
 }
 
 /// The client's address; behind a trusted proxy, the last address that it did not add itself.
