@@ -35,6 +35,8 @@ async fn a_hundred_kills_lose_no_attempt_and_double_none() {
         }
     }
     shop.start();
+    // It says `listening` a moment before it can be asked to stop.
+    assert_eq!(shop.admin("/readyz").answered().await.status, 200);
     shop.terminate();
     assert!(shop.ended().await.success());
     check(&shop.simulator.log.attempts(), &rows_in(&shop.data_dir()));
