@@ -1,5 +1,7 @@
 """A real model: what Farebox books is what llama.cpp counted."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import anthropic
 import openai
 import pytest
@@ -146,10 +148,10 @@ def test_a_cancelled_call_is_booked_as_counted_within_15_percent(farebox, model,
 def test_a_mixed_run_sums_to_the_models_own_counters(farebox, model, call):
     before = model.counted()
     clients = Clients(farebox, call)
-    for ask in FINISHED.values():
-        ask(clients)
-    for ask in LEFT.values():
-        leave_after(ask(clients, tokens=40), chunks=3)
+    with ThreadPoolExecutor(max_workers=2) as both:
+        finished = [both.submit(ask, clients) for ask in FINISHED.values()]
+        left = [both.submit(lambda ask=ask: leave_after(ask(clients, tokens=40), 3)) for ask in LEFT.values()]
+        assert all(done.exception() is None for done in finished + left)
     rows = booked(farebox, call, len(FINISHED) + len(LEFT))
     after = model.counted()
     assert sum(row["input_tokens"] for row in rows) == after[0] - before[0]

@@ -14,7 +14,7 @@ from test_bytes import CALLS, compared, recorded
 from wishes import KEY, QUESTION
 
 ASK = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": QUESTION}]}
-NGINX = shutil.which("nginx") or "/usr/sbin/nginx"
+NGINX = shutil.which("nginx")
 TRIES = 5
 
 
