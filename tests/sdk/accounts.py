@@ -1,6 +1,6 @@
 """Holds the ledger against what the simulated provider charged, at list prices written down here once more.
 
-Prices in dollars per million tokens, from the providers' public price lists (OpenAI, Anthropic; read 2026-11-21): on
+Prices in dollars per million tokens, from the providers' public price lists (OpenAI, Anthropic, Google; read 2026-11-21): on
 purpose not read from config/catalog.yaml, which is what they check.
 """
 
@@ -33,6 +33,7 @@ PRICES = {
     "gpt-3.5-turbo-instruct": price("1.50", "2.00"),
     "text-embedding-3-small": price("0.02", "0"),
     "claude-sonnet-4-6": price("3.00", "15.00", "0.30", "3.75"),
+    "gemini-2.5-flash": price("0.30", "2.50", "0.03"),
 }
 
 

@@ -15,7 +15,7 @@ NUMBERS = itertools.count(1)
 
 
 def configuration(simulator_url, more=""):
-    """Two providers by their dialects, both simulated; the caller's key passes through."""
+    """A provider of each dialect, all simulated; the caller's key passes through."""
     return f"""
 providers:
   - name: openai
@@ -23,6 +23,9 @@ providers:
     key: caller
   - name: anthropic
     base_url: {simulator_url}/anthropic
+    key: caller
+  - name: gemini
+    base_url: {simulator_url}/gemini
     key: caller
 {more}"""
 
