@@ -29,7 +29,7 @@ use std::os::fd::{FromRawFd, IntoRawFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 /// How often a drain, a fence and changed files are looked at.
@@ -128,6 +128,8 @@ impl House {
                 Err(error) => tracing::error!(%error, "the admin port does not listen"),
             }
         });
+        // Before anybody is told where we listen: who knows it may also ask us to stop.
+        let signals = data.block_on(async { Signals::watch() })?;
         tracing::info!(
             data = %sockets.data_address,
             admin = %sockets.admin_address,
@@ -135,31 +137,31 @@ impl House {
             catalog = %self.proxy.catalog.load().version(),
             "listening"
         );
-        let ended = data.block_on(self.until_asked_to_stop(settings, &fds));
+        let ended = data.block_on(self.until_asked_to_stop(settings, &fds, signals));
         let _ = stop.send(true);
         data.block_on(self.drain(settings.proxy.drain_max));
         ended
     }
 
     /// Looks after reloads and fences until a signal says stop.
-    async fn until_asked_to_stop(&self, settings: &Settings, fds: &Mutex<Fds>) -> Result<(), Failure> {
-        let fault = |error: std::io::Error| Failure::Fault(format!("signals cannot be watched: {error}"));
-        let mut terminate = signal(SignalKind::terminate()).map_err(fault)?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(fault)?;
-        let mut quit = signal(SignalKind::quit()).map_err(fault)?;
-        let mut hangup = signal(SignalKind::hangup()).map_err(fault)?;
+    async fn until_asked_to_stop(
+        &self,
+        settings: &Settings,
+        fds: &Mutex<Fds>,
+        mut signals: Signals,
+    ) -> Result<(), Failure> {
         let mut look = tokio::time::interval(CATALOG_LOOK_EVERY);
         let mut seen = overlay_hashes(&self.overlays);
         loop {
             tokio::select! {
-                _ = terminate.recv() => return Ok(()),
-                _ = interrupt.recv() => return Ok(()),
-                _ = quit.recv() => {
+                _ = signals.terminate.recv() => return Ok(()),
+                _ = signals.interrupt.recv() => return Ok(()),
+                _ = signals.quit.recv() => {
                     if self.hand_over(settings, fds) {
                         return Ok(());
                     }
                 }
-                _ = hangup.recv() => self.reload_catalog(),
+                _ = signals.hangup.recv() => self.reload_catalog(),
                 _ = look.tick() => {
                     let now = overlay_hashes(&self.overlays);
                     if now != seen {
@@ -234,6 +236,29 @@ impl House {
             readiness: Arc::new(move || readiness(&ready)),
             metrics: Arc::new(move || exposition(&shown)),
         }
+    }
+}
+
+/// What the process is asked from outside.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    /// Hand the sockets over and stop.
+    quit: Signal,
+    /// Read the catalog again.
+    hangup: Signal,
+}
+
+impl Signals {
+    fn watch() -> Result<Signals, Failure> {
+        let watched =
+            |kind| signal(kind).map_err(|error| Failure::Fault(format!("signals cannot be watched: {error}")));
+        Ok(Signals {
+            terminate: watched(SignalKind::terminate())?,
+            interrupt: watched(SignalKind::interrupt())?,
+            quit: watched(SignalKind::quit())?,
+            hangup: watched(SignalKind::hangup())?,
+        })
     }
 }
 
