@@ -1,7 +1,7 @@
 //! Providers that need only their name, a line each.
 //!
-//! Base URLs, dialects and the variables of the keys as the providers' own documentation and SDKs have them (read
-//! 2026-11-21).
+//! Base URLs, dialects and the variables of the keys are the customary ones of 2026-11; they were not each tried against
+//! the provider itself. A `base_url` of your own overrides them.
 
 use crate::dialects::{Dialect, Flavor};
 
