@@ -76,16 +76,19 @@ fn fold(store: &mut Store, what: &str, events: u64, batch: u64, apart: i64) {
 
 fn export(reader: &Reader) {
     let mut export = Export::new(reader.clone(), Vec::new(), TimeRange::default());
-    let (start, mut bytes) = (Instant::now(), 0);
+    let memory_before = memory_peak_kib();
+    let (start, cpu, mut bytes) = (Instant::now(), cpu_time(), 0);
     while let Some(chunk) = export.next_chunk().unwrap() {
         bytes += chunk.len();
     }
     println!(
-        "export {} rows, {} MB: {:?}; peak memory {} MB",
+        "export {} rows, {} MB: {:?}, {:?} CPU; peak memory {} MB, {} MB before",
         export.rows(),
         bytes >> 20,
         start.elapsed(),
-        memory_peak_kib() >> 10
+        cpu_time().saturating_sub(cpu),
+        memory_peak_kib() >> 10,
+        memory_before >> 10
     );
 }
 

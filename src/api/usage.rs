@@ -10,6 +10,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::{Uri, header};
 use axum::response::{IntoResponse, Response};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -19,8 +20,10 @@ const PAGE_MAX: usize = 1_000;
 const QUERY_BYTES_MAX: usize = 16 << 10;
 /// Pieces of an export that wait for a slow client; then the export waits.
 const EXPORT_CHUNKS_MAX: usize = 2;
-/// What a client refused for other exports is told to wait.
-const EXPORT_RETRY_SECONDS: u32 = 10;
+/// What a client refused for others' exports or questions is told to wait.
+const RETRY_SECONDS: u32 = 10;
+/// A question that others' questions keep from being asked for so long is refused.
+const QUESTION_WAIT_MAX: Duration = Duration::from_secs(20);
 
 pub(super) async fn events(State(shared): State<Arc<Shared>>, uri: Uri) -> Result<Response, Problem> {
     let mut asked = Asked::read(&uri)?;
@@ -77,7 +80,7 @@ pub(super) async fn export(State(shared): State<Arc<Shared>>, uri: Uri) -> Resul
     let range = asked.range(&shared)?;
     let filters = asked.filters(&["from", "to"])?;
     let Ok(permit) = shared.exports.clone().try_acquire_owned() else {
-        return Err(Problem::busy("other exports are running; try again when one has ended", EXPORT_RETRY_SECONDS));
+        return Err(Problem::busy("other exports are running; try again when one has ended", RETRY_SECONDS));
     };
     let mut export = Export::new(shared.state.reader.clone(), filters, range);
     let (sender, receiver) = mpsc::channel::<Result<Bytes, StoreError>>(EXPORT_CHUNKS_MAX);
@@ -112,8 +115,9 @@ async fn answer(
     shared: &Arc<Shared>,
     question: impl FnOnce(&Reader) -> Result<Response, StoreError> + Send + 'static,
 ) -> Result<Response, Problem> {
-    let Ok(permit) = shared.questions.clone().acquire_owned().await else {
-        return Err(Problem::busy("the node is stopping", EXPORT_RETRY_SECONDS));
+    let turn = tokio::time::timeout(QUESTION_WAIT_MAX, shared.questions.clone().acquire_owned());
+    let Ok(Ok(permit)) = turn.await else {
+        return Err(Problem::busy("long questions are being answered; try again later", RETRY_SECONDS));
     };
     let reader = shared.state.reader.clone();
     let answered = tokio::task::spawn_blocking(move || {
@@ -122,7 +126,7 @@ async fn answer(
     });
     match answered.await {
         Ok(answer) => Ok(answer?),
-        Err(_) => Err(Problem::busy("the question was broken off", EXPORT_RETRY_SECONDS)),
+        Err(_) => Err(Problem::busy("the question was broken off", RETRY_SECONDS)),
     }
 }
 

@@ -3,7 +3,7 @@
 
 use super::csv::{Line, Moments};
 use crate::ids::EventId;
-use crate::store::{EventQuery, EventRow, Filter, Order, Reader, StoreError, TimeRange};
+use crate::store::{EventQuery, EventRow, Filter, Order, Reader, Remembered, StoreError, TimeRange};
 use crate::tokens::usage::Kind;
 
 /// Rows read in one transaction.
@@ -76,6 +76,7 @@ pub struct Export {
     reader: Reader,
     query: EventQuery,
     moments: (Moments, Moments),
+    remembered: Remembered,
     is_begun: bool,
     is_done: bool,
     rows: u64,
@@ -85,7 +86,15 @@ impl Export {
     /// Oldest first.
     pub fn new(reader: Reader, filters: Vec<Filter>, range: TimeRange) -> Self {
         let query = EventQuery { filters, range, order: Order::OldestFirst, after: None, limit: PAGE_ROWS };
-        Export { reader, query, moments: Default::default(), is_begun: false, is_done: false, rows: 0 }
+        Export {
+            reader,
+            query,
+            moments: Default::default(),
+            remembered: Remembered::default(),
+            is_begun: false,
+            is_done: false,
+            rows: 0,
+        }
     }
 
     /// The next piece of the file; `None` behind the last. The first piece begins with the header line.
@@ -99,8 +108,8 @@ impl Export {
             self.is_begun = true;
         }
         let (moments, mut rows) = (&mut self.moments, 0);
-        let last = self.reader.visit_events(&self.query, &mut |row| {
-            write_row(&mut chunk, row, moments);
+        let last = self.reader.visit_events(&self.query, &mut self.remembered, &mut |row| {
+            write_row(&mut chunk, &row, moments);
             rows += 1;
         })?;
         self.rows += rows as u64;

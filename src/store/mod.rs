@@ -27,7 +27,7 @@ mod vocabulary;
 
 pub use backup::Copied;
 pub use reader::{EventQuery, Order, Reader};
-pub use row::{EventRow, RateSet};
+pub use row::{EventRow, RateSet, Remembered};
 pub use usage::{Group, Sums, Usage, UsageQuery};
 pub use verify::{Fault, Progress, Report};
 pub use vocabulary::{Dimension, Filter, GroupBy, TimeRange, TimeUnit};

@@ -129,18 +129,28 @@ fn rate_key(cost: &Cost) -> Vec<u8> {
     key
 }
 
-/// A reader's memory of names, for the length of one query.
+/// A reader's memory of names, for the length of one query or export. A name has one place in it, which the next one
+/// takes that falls there: bounded, and quicker than hashing.
 #[derive(Debug, Default)]
 pub(super) struct NameCache {
-    known: HashMap<i64, Arc<str>>,
+    places: Vec<Option<(i64, Arc<str>)>>,
 }
+
+/// Places in a reader's memory; a power of two. Ids count up, so that names made together do not meet.
+const PLACES: usize = 1 << 14;
 
 impl NameCache {
     pub(super) fn text(&mut self, connection: &Connection, id: i64) -> rusqlite::Result<Option<Arc<str>>> {
         if id == NOBODY {
             return Ok(None);
         }
-        if let Some(text) = self.known.get(&id) {
+        if self.places.is_empty() {
+            self.places.resize(PLACES, None);
+        }
+        let place = id.unsigned_abs() as usize % PLACES;
+        if let Some((known, text)) = &self.places[place]
+            && *known == id
+        {
             return Ok(Some(text.clone()));
         }
         let text: String = connection
@@ -149,10 +159,7 @@ impl NameCache {
             .optional()?
             .unwrap_or_else(|| format!("#{id}"));
         let text: Arc<str> = text.into();
-        if self.known.len() >= NAMES_MAX {
-            self.known.clear();
-        }
-        self.known.insert(id, text.clone());
+        self.places[place] = Some((id, text.clone()));
         Ok(Some(text))
     }
 }

@@ -1,6 +1,6 @@
 //! Reading beside the writer: connections that cannot write, each question in one snapshot.
 
-use super::row::{COLUMNS, Decoder};
+use super::row::{COLUMNS, Decoder, Remembered};
 use super::usage::condition;
 use super::vocabulary::{Filter, TimeRange, TimeUnit};
 use super::{EventRow, FILE_NAME, Progress, Report, StoreError, Usage, UsageQuery, rollups, saturate, schema, verify};
@@ -62,7 +62,7 @@ impl Reader {
     /// A page of events. Pages by `after` never show an event twice, whatever arrives between them.
     pub fn events(&self, query: &EventQuery) -> Result<Vec<EventRow>, StoreError> {
         let mut rows = Vec::new();
-        self.visit_events(query, &mut |row| rows.push(row.clone()))?;
+        self.visit_events(query, &mut Remembered::default(), &mut |row| rows.push(row))?;
         Ok(rows)
     }
 
@@ -70,9 +70,12 @@ impl Reader {
     pub fn visit_events(
         &self,
         query: &EventQuery,
-        visit: &mut dyn FnMut(&EventRow),
+        remembered: &mut Remembered,
+        visit: &mut dyn FnMut(EventRow),
     ) -> Result<Option<EventId>, StoreError> {
-        self.with(|connection| visit_events(connection, query, visit).map_err(StoreError::sqlite("read events")))
+        self.with(|connection| {
+            visit_events(connection, query, remembered, visit).map_err(StoreError::sqlite("read events"))
+        })
     }
 
     pub fn event(&self, id: EventId) -> Result<Option<EventRow>, StoreError> {
@@ -131,7 +134,8 @@ fn stretches(connection: &Connection, query: &EventQuery) -> rusqlite::Result<Ve
 fn visit_events(
     connection: &Connection,
     query: &EventQuery,
-    visit: &mut dyn FnMut(&EventRow),
+    remembered: &mut Remembered,
+    visit: &mut dyn FnMut(EventRow),
 ) -> rusqlite::Result<Option<EventId>> {
     // One snapshot for the rows, the names that they point at, and the days that they are looked for in.
     let snapshot = connection.unchecked_transaction()?;
@@ -154,7 +158,7 @@ fn visit_events(
         (None, Order::OldestFirst) => -1,
     };
     let mut statement = snapshot.prepare_cached(&sql)?;
-    let mut decoder = Decoder::new(&snapshot);
+    let mut decoder = Decoder::new(&snapshot, remembered);
     let (mut left, mut last) = (query.limit, None);
     for (from, to) in stretches(&snapshot, query)? {
         let bounds = [Value::from(from), Value::from(to), Value::from(after)];
@@ -163,8 +167,8 @@ fn visit_events(
         let mut rows = statement.query(params_from_iter(all.chain([&limit])))?;
         while let Some(row) = rows.next()? {
             let row = decoder.decode(row)?;
-            visit(&row);
             last = Some(row.id);
+            visit(row);
             left -= 1;
         }
         if left == 0 {
@@ -177,7 +181,8 @@ fn visit_events(
 fn exchange(connection: &Connection, id: ExchangeId) -> rusqlite::Result<Vec<EventRow>> {
     let snapshot = connection.unchecked_transaction()?;
     let sql = format!("SELECT {} FROM events WHERE exchange = ? ORDER BY id", COLUMNS.join(", "));
-    let mut decoder = Decoder::new(&snapshot);
+    let mut remembered = Remembered::default();
+    let mut decoder = Decoder::new(&snapshot, &mut remembered);
     let mut statement = snapshot.prepare_cached(&sql)?;
     let rows = statement.query_map([saturate(id.0)], |row| decoder.decode(row))?;
     rows.collect()

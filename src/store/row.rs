@@ -141,20 +141,28 @@ pub struct RateSet {
 
 pub(super) fn event(connection: &Connection, id: EventId) -> rusqlite::Result<Option<EventRow>> {
     let sql = format!("SELECT {} FROM events WHERE id = ?1", COLUMNS.join(", "));
-    let mut decoder = Decoder::new(connection);
+    let mut remembered = Remembered::default();
+    let mut decoder = Decoder::new(connection, &mut remembered);
     connection.prepare_cached(&sql)?.query_row(params![saturate(id.0)], |row| decoder.decode(row)).optional()
 }
 
-/// Reads rows, remembering names and rate sets for the length of one query.
-pub(super) struct Decoder<'c> {
-    connection: &'c Connection,
+/// Names and rate sets that were read already, to be kept over the pages of one export and no longer: an erased name
+/// would live on in it.
+#[derive(Debug, Default)]
+pub struct Remembered {
     names: NameCache,
     rate_sets: HashMap<i64, Arc<RateSet>>,
 }
 
+/// Reads rows.
+pub(super) struct Decoder<'c> {
+    connection: &'c Connection,
+    remembered: &'c mut Remembered,
+}
+
 impl<'c> Decoder<'c> {
-    pub(super) fn new(connection: &'c Connection) -> Self {
-        Decoder { connection, names: NameCache::default(), rate_sets: HashMap::new() }
+    pub(super) fn new(connection: &'c Connection, remembered: &'c mut Remembered) -> Self {
+        Decoder { connection, remembered }
     }
 
     /// A row that was selected as [`COLUMNS`].
@@ -195,7 +203,7 @@ impl<'c> Decoder<'c> {
             usage_source: self.name(column)?,
             pricing: {
                 pricing = column.number()?;
-                self.names.text(self.connection, pricing)?
+                self.remembered.names.text(self.connection, pricing)?
             },
             cost: {
                 let pico = column.number()?;
@@ -224,13 +232,13 @@ impl<'c> Decoder<'c> {
     fn name(&mut self, column: &mut Columns<'_, '_>) -> rusqlite::Result<Option<Arc<str>>> {
         match column.number()? {
             NOBODY => Ok(None),
-            id => self.names.text(self.connection, id),
+            id => self.remembered.names.text(self.connection, id),
         }
     }
 
     fn rate_set(&mut self, column: &mut Columns<'_, '_>) -> rusqlite::Result<Option<Arc<RateSet>>> {
         let Some(id) = column.integer()? else { return Ok(None) };
-        if let Some(known) = self.rate_sets.get(&id) {
+        if let Some(known) = self.remembered.rate_sets.get(&id) {
             return Ok(Some(known.clone()));
         }
         let text = |row: &Row<'_>, place| row.get::<_, String>(place).map(Arc::from);
@@ -241,7 +249,7 @@ impl<'c> Decoder<'c> {
             .optional()?
             .map(Arc::new);
         if let Some(found) = &found {
-            self.rate_sets.insert(id, found.clone());
+            self.remembered.rate_sets.insert(id, found.clone());
         }
         Ok(found)
     }
