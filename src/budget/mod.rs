@@ -1,4 +1,106 @@
-//! Budgets: the arithmetic of holds. [`book`] is the serial core behind the ledger's one mutex.
+//! Budgets: the arithmetic of limits, windows and holds. [`book`] is the serial core behind the ledger's one mutex.
+//!
+//! A [`Budget`] is what a person wrote. An [`Instance`] is that budget for one set of scope values in one window: an
+//! account of its own, whose id is derived from those three, so that every process and every start names it alike.
 #![deny(clippy::float_arithmetic)]
 
 pub mod book;
+pub mod window;
+
+use book::{BudgetId, Unit};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use window::{Window, WindowRule};
+
+/// One budget as written, in its own unit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Budget {
+    pub name: Arc<str>,
+    pub unit: Unit,
+    /// Top-ups of prepaid credit are in it.
+    pub limit: u128,
+    pub hardness: Hardness,
+    pub window: WindowRule,
+    /// Ascending; each is told once per instance and window.
+    pub thresholds: Vec<BasisPoints>,
+    /// A limit per minute: lives in the book alone, is never leased from the store and raises no alert.
+    pub is_rate_limit: bool,
+}
+
+/// Hundredths of a percent of a limit: 80 % is 8,000.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct BasisPoints(pub u32);
+
+/// What happens at the limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Hardness {
+    /// Nothing above it is admitted.
+    #[default]
+    Hard,
+    /// Admitted, with a warning.
+    Soft,
+    /// Admitted; what a hard one would have done is only recorded.
+    Shadow,
+}
+
+/// A budget for one set of scope values in one window: an account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Instance {
+    pub account: BudgetId,
+    pub budget: Arc<Budget>,
+    /// The `for_each` values, canonical and readable: `team=research user=ann`; empty where there are none.
+    pub scope: Arc<str>,
+    pub window: Window,
+}
+
+impl Instance {
+    /// The account's id is the first 8 bytes of BLAKE3 over name, scope and window start, so that no table is needed to
+    /// agree on it. The store keeps all three beside the id and refuses a second meaning.
+    pub fn new(budget: Arc<Budget>, scope: Arc<str>, window: Window) -> Instance {
+        let mut hash = blake3::Hasher::new();
+        for part in [budget.name.as_bytes(), b"\0", scope.as_bytes(), b"\0", &window.start.as_micros().to_le_bytes()] {
+            hash.update(part);
+        }
+        let mut id = [0u8; 8];
+        hash.finalize_xof().fill(&mut id);
+        Instance { account: BudgetId(u64::from_le_bytes(id)), budget, scope, window }
+    }
+}
+
+/// What a request wants of one instance, in its unit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Demand {
+    pub instance: Arc<Instance>,
+    pub amount: u64,
+}
+
+/// How an instance stands. `limit` is the limit in force.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Balance {
+    pub spent: u128,
+    pub held: u128,
+    pub limit: u128,
+}
+
+impl Balance {
+    /// What may still be held. 0 when more is spent or held than a lowered limit allows.
+    pub fn available(&self) -> u128 {
+        self.limit.saturating_sub(self.spent.saturating_add(self.held))
+    }
+
+    /// Spent of the limit; a limit of 0 is used up.
+    pub fn used(&self) -> BasisPoints {
+        share(self.spent, self.limit)
+    }
+
+    /// Spent and held of the limit.
+    pub fn committed(&self) -> BasisPoints {
+        share(self.spent.saturating_add(self.held), self.limit)
+    }
+}
+
+fn share(part: u128, whole: u128) -> BasisPoints {
+    let share = part.saturating_mul(10_000).checked_div(whole).unwrap_or(10_000);
+    BasisPoints(u32::try_from(share).unwrap_or(u32::MAX))
+}

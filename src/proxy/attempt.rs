@@ -5,7 +5,7 @@ use super::account::{Account, Call, Ending, Marks};
 use super::deliver::{self, Delivery};
 use super::downstream;
 use super::exchange::{Arrived, Asked, AskedBody};
-use super::foresee::{Foreseen, foresee, terms};
+use super::foresee::{Foreseen, foresee, question, terms};
 use super::offer::Target;
 use super::refusal;
 use super::surface;
@@ -15,7 +15,7 @@ use crate::dialects::splice::{Edits, splice};
 use crate::dialects::{Dialect, Operation, Refusal, RefusalKind};
 use crate::event::Opening;
 use crate::ids::EventId;
-use crate::rules::{Decision, Question};
+use crate::rules::Decision;
 use bytes::Bytes;
 use http::Method;
 use pingora_core::protocols::http::ServerSession;
@@ -103,11 +103,9 @@ impl Run<'_> {
     pub async fn reserve(&self, foreseen: &Foreseen) -> Result<Account, Refusal> {
         let (arrived, asked) = (self.arrived, self.asked);
         let rules = self.proxy.rules.load();
-        let question = Question { caller: &arrived.caller, facts: &asked.facts, ceiling: foreseen.ceiling };
-        let decision = rules.decide(question);
+        let decision = rules.decide(&question(self.proxy, arrived, asked, self.target, foreseen), &[]);
         let opening = self.opening(&decision, foreseen);
-        let Decision::Admit { claims, .. } = decision;
-        let reserved = self.proxy.ledger.admission().reserve(opening, claims).await;
+        let reserved = self.proxy.ledger.admission().reserve(opening, Vec::new()).await;
         let reservation = reserved.map_err(|away| Refusal {
             retry_after_seconds: Some(1),
             ..refusal::because(
@@ -152,7 +150,7 @@ impl Run<'_> {
                 .or_else(|| header("x-request-id"))
                 .map(|id| Arc::from(&id[..id.len().min(128)])),
             decision: Arc::from(decision.name()),
-            rule: decision.rule().cloned(),
+            rule: decision.rule.clone(),
             ceiling: foreseen.ceiling,
             estimate: foreseen.estimated_cost,
             estimated_usage: foreseen.estimate,

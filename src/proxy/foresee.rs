@@ -8,9 +8,11 @@ use crate::catalog::price::CacheWrites;
 use crate::catalog::{Offer, Pricing};
 use crate::dialects::{Dialect, Operation};
 use crate::money::Usd;
+use crate::rules::Question;
 use crate::tokens::bound::{self, BoundRule};
 use crate::tokens::tokenizer::Tokenizer;
 use crate::tokens::usage::{Kind, TokenUsage};
+use http::Method;
 
 /// Output of an answer where nothing better is known: the estimate's guess, a limit below it counts instead.
 const OUTPUT_TOKENS_EXPECTED: u64 = 500;
@@ -78,6 +80,37 @@ pub fn foresee(proxy: &Proxy, arrived: &Arrived, asked: &Asked, target: &Target)
         cost_per_1k_output: cost(&TokenUsage::ZERO.with(Kind::Output, 1_000)),
         estimate,
         bound: bounded,
+    }
+}
+
+/// What the rules are asked about an attempt.
+pub fn question<'a>(
+    proxy: &Proxy,
+    arrived: &'a Arrived,
+    asked: &'a Asked,
+    target: &'a Target,
+    foreseen: &Foreseen,
+) -> Question<'a> {
+    let refuses_swaps = arrived.head.headers.get("x-farebox-no-swap").is_some_and(|value| value == "true");
+    Question {
+        caller: &arrived.caller,
+        attribution: &asked.attribution,
+        facts: &asked.facts,
+        operation: arrived.endpoint.operation,
+        dialect: arrived.dialect,
+        metered: arrived.endpoint.metered,
+        reads_only: matches!(arrived.head.method, Method::GET | Method::HEAD | Method::DELETE | Method::OPTIONS),
+        provider: &target.provider.settings.name,
+        upstream_model: target.model.as_deref(),
+        model: target.offer.as_ref().map(|offer| &*offer.model),
+        bound: foreseen.bound.clone(),
+        input_is_counted: false,
+        ceiling: foreseen.ceiling,
+        estimate: foreseen.estimated_cost,
+        bounded_by_context: asked.facts.server_state || asked.facts.server_tools,
+        refuses_swaps,
+        applied: &[],
+        now: proxy.clock.now(),
     }
 }
 

@@ -4,10 +4,9 @@
 use super::Proxy;
 use super::downstream;
 use super::exchange::{Arrived, Asked};
-use super::foresee::{foresee, terms};
+use super::foresee::{foresee, question, terms};
 use super::offer::Target;
 use crate::catalog::{Catalog, Pricing};
-use crate::rules::Question;
 use crate::tokens::usage::TokenUsage;
 use pingora_core::protocols::http::ServerSession;
 use serde_json::{Value, json};
@@ -28,8 +27,7 @@ pub async fn answer(
 
 fn preview(proxy: &Proxy, arrived: &Arrived, asked: &Asked, target: &Target, catalog: &Catalog) -> Value {
     let foreseen = foresee(proxy, arrived, asked, target);
-    let question = Question { caller: &arrived.caller, facts: &asked.facts, ceiling: foreseen.ceiling };
-    let decision = proxy.rules.load().decide(question);
+    let decision = proxy.rules.load().decide(&question(proxy, arrived, asked, target, &foreseen), &[]);
     let priced = |usage: &TokenUsage| {
         let pricing = target.offer.as_ref().map(|offer| offer.model.price(usage, &terms(arrived, asked), arrived.at));
         match pricing {
@@ -54,7 +52,7 @@ fn preview(proxy: &Proxy, arrived: &Arrived, asked: &Asked, target: &Target, cat
         "input_estimate": { "tokens": by_kind(&foreseen.estimate), "priced": priced(&foreseen.estimate) },
         "estimated_cost_usd": foreseen.estimated_cost.map(|usd| usd.to_string()),
         "ceiling": { "tokens": by_kind(&foreseen.bound), "cost_usd": foreseen.ceiling.map(|usd| usd.to_string()) },
-        "decision": { "action": decision.name(), "rule": decision.rule(), "why": "no rules are loaded: every request is admitted" },
+        "decision": { "action": decision.name(), "rule": decision.rule, "why": decision.why },
     })
 }
 
