@@ -3,6 +3,7 @@
 
 use super::Settings;
 use super::diagnose::nearest;
+use super::egress;
 use super::environment::{self, says_yes};
 use super::file::{self, CertificateAndKey, File, HeaderValue};
 use super::presets::{PRESETS, Preset, preset};
@@ -199,11 +200,14 @@ impl Building<'_> {
 
     fn provider(&self, name: &str, preset: Option<&Preset>, written: &file::Provider) -> Option<ProviderSettings> {
         let dialect = or(&written.dialect, preset.map_or(Dialect::OpenAi, |preset| preset.dialect));
+        let base_url = self.base_url(name, preset, written)?;
+        let path = format!("providers.{name}.proxy");
         Some(ProviderSettings {
             name: name.into(),
             dialect,
             flavor: or(&written.flavor, preset.map_or(Flavor::Standard, |preset| preset.flavor)),
-            base_url: self.base_url(name, preset, written)?,
+            proxy: egress::chosen(&path, written.proxy.as_ref(), &base_url, self.variables, self.notes),
+            base_url,
             key: self.key(name, preset, written),
             headers: self.headers(name, written),
             timeouts: Timeouts {
@@ -442,7 +446,8 @@ impl Settings {
             let scheme = if url.https { "https" } else { "http" };
             let mark = if provider.name == self.proxy.default_provider { " (default)" } else { "" };
             let (name, authority, path) = (&provider.name, url.authority(), &url.path);
-            lines.push(format!("provider  {name}{mark}: {scheme}://{authority}{path}, {}", key(provider)));
+            let way = provider.proxy.as_ref().map(|proxy| format!(", through {proxy}")).unwrap_or_default();
+            lines.push(format!("provider  {name}{mark}: {scheme}://{authority}{path}, {}{way}", key(provider)));
         }
         lines.push("all is well".to_owned());
         lines.join("\n")

@@ -1,6 +1,7 @@
 //! The configuration as written: every setting optional, each value with its place. Reading decides nothing;
 //! [`super::check`] builds what the modules need.
 
+use super::egress::{self, Proxy};
 use super::section::{Notes, Placed, Section};
 use super::tree::{Node, Origin, Shape};
 use super::values::{self, Key};
@@ -70,6 +71,7 @@ pub struct Provider {
     pub on_client_gone: Written<OnClientGone>,
     pub circuit: Circuit,
     pub ask_for_usage: Written<bool>,
+    pub proxy: Written<Proxy>,
     pub ca_file: Written<PathBuf>,
     pub client: CertificateAndKey,
 }
@@ -243,6 +245,7 @@ fn read_provider(mut provider: Section<'_>) -> Provider {
         ),
         circuit: circuit(provider.section("circuit")),
         ask_for_usage: provider.value("ask_for_usage", values::boolean),
+        proxy: provider.secret("proxy", egress::proxy),
         ca_file,
         client,
     };

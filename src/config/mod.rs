@@ -6,6 +6,7 @@
 
 pub mod check;
 pub mod diagnose;
+mod egress;
 pub mod environment;
 pub mod file;
 pub mod presets;

@@ -8,6 +8,7 @@ pub mod caller;
 pub mod counting;
 pub mod deliver;
 pub mod downstream;
+pub mod egress;
 pub mod exchange;
 pub mod foresee;
 pub mod health;

@@ -1,5 +1,6 @@
 //! A provider at run time: its addresses, its connections, its health.
 
+use super::egress::Egress;
 use super::health::Health;
 use super::settings::{ProviderSettings, ProviderTls};
 use crate::clock::Timestamp;
@@ -108,10 +109,14 @@ impl Provider {
 
     async fn resolve(&self) -> Result<Vec<SocketAddr>, NoAddress> {
         let base = &self.settings.base_url;
-        let fail = |why: String| NoAddress { host: base.host.clone(), why };
-        let host = base.host.trim_start_matches('[').trim_end_matches(']');
-        let looked_up =
-            tokio::time::timeout(self.settings.timeouts.connect, tokio::net::lookup_host((host, base.port)));
+        // Behind an egress proxy the provider's name is the proxy's to resolve: it may mean nothing here.
+        let (host, port) = match &self.settings.proxy {
+            Some(proxy) => (&proxy.host, proxy.port),
+            None => (&base.host, base.port),
+        };
+        let fail = |why: String| NoAddress { host: host.clone(), why };
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        let looked_up = tokio::time::timeout(self.settings.timeouts.connect, tokio::net::lookup_host((bare, port)));
         let addresses = looked_up.await.map_err(|_| fail("the name server did not answer in time".to_owned()))?;
         let mut list: Vec<SocketAddr> = addresses.map_err(|error| fail(error.to_string()))?.collect();
         // IPv4 first: a container without IPv6 would otherwise fail on every second attempt.
@@ -135,6 +140,11 @@ impl Provider {
         peer.options.total_connection_timeout = Some(connect.saturating_mul(2));
         peer.options.idle_timeout = Some(IDLE_CONNECTION_TIMEOUT);
         peer.client_cert_key = self.client_certificate.clone();
+        if let Some(proxy) = &self.settings.proxy {
+            let egress = Egress::new(proxy, base, connect);
+            peer.group_key = egress.group_key();
+            peer.options.custom_l4 = Some(Arc::new(egress));
+        }
         peer
     }
 }

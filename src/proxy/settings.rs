@@ -2,6 +2,7 @@
 
 use crate::dialects::{Dialect, Flavor};
 use crate::secret::Secret;
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -87,6 +88,24 @@ pub struct ProviderSettings {
     /// Ask for `stream_options.include_usage` on the caller's behalf (OpenAI dialect).
     pub ask_for_usage: bool,
     pub tls: ProviderTls,
+    /// Reached through this; `None`: straight.
+    pub proxy: Option<EgressProxy>,
+}
+
+/// The proxy through which a provider is reached: asked to CONNECT, also for plain HTTP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EgressProxy {
+    pub host: String,
+    pub port: u16,
+    /// `user:password`, decoded.
+    pub credentials: Option<Secret<String>>,
+}
+
+impl fmt::Display for EgressProxy {
+    /// Without the credentials.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "http://{}:{}", self.host, self.port)
+    }
 }
 
 /// `https://api.openai.com/v1`, taken apart.

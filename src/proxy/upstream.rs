@@ -1,5 +1,6 @@
 //! Glue to pingora's upstream side: a request's head for a provider, and a connection that speaks it.
 
+use super::egress::NO_TUNNEL;
 use super::provider::{NoAddress, Provider};
 use super::route;
 use super::settings::{BaseUrl, ProviderKey};
@@ -243,6 +244,7 @@ pub fn nominated<'a>(connection: impl Iterator<Item = &'a HeaderValue>) -> Vec<H
 /// What may be said outward of an error below us: its kind, without addresses or paths of files.
 fn outward(error: &Error) -> String {
     match error.etype() {
+        no_tunnel if *no_tunnel == NO_TUNNEL => error.context.as_ref().map_or_else(String::new, |why| why.to_string()),
         ErrorType::ConnectRefused => "connection refused".to_owned(),
         ErrorType::ConnectTimedout => "connecting took too long".to_owned(),
         ErrorType::ConnectNoRoute => "no route to it".to_owned(),

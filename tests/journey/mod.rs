@@ -3,5 +3,6 @@
 mod bytes;
 mod choosing;
 mod dialects;
+mod egress;
 mod first_call;
 mod surface;

@@ -1,6 +1,7 @@
 //! What the tests speak in.
 
 pub mod asking;
+pub mod egress;
 pub mod shop;
 pub mod wire;
 
