@@ -25,6 +25,10 @@ pub struct Budget {
     pub thresholds: Vec<BasisPoints>,
     /// A limit per minute: lives in the book alone, is never leased from the store and raises no alert.
     pub is_rate_limit: bool,
+    /// Where a call does not fit, its output limit may be lowered to what does.
+    pub clamp: bool,
+    /// A refusal may tell the caller what was spent of it: the rule says so, or it is the caller's own.
+    pub show_amounts: bool,
 }
 
 /// Hundredths of a percent of a limit: 80 % is 8,000.

@@ -109,6 +109,7 @@ pub fn question<'a>(
         estimate: foreseen.estimated_cost,
         bounded_by_context: asked.facts.server_state || asked.facts.server_tools,
         refuses_swaps,
+        does_not_fit: false,
         applied: &[],
         now: proxy.clock.now(),
     }

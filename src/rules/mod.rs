@@ -38,6 +38,8 @@ pub struct Question<'a> {
     pub bounded_by_context: bool,
     /// `x-farebox-no-swap: true`.
     pub refuses_swaps: bool,
+    /// The budgets have no room for exactly this, neither counted exactly, nor in slices, nor with a lower output limit.
+    pub does_not_fit: bool,
     /// Rules that already swapped, clamped or rerouted this request: each acts once.
     pub applied: &'a [Arc<str>],
     pub now: Timestamp,
