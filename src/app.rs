@@ -91,7 +91,7 @@ impl House {
         let proxy = Proxy::new(Parts {
             settings: settings.proxy.clone(),
             catalog: Arc::new(ArcSwap::from_pointee(catalog)),
-            rules: Arc::new(ArcSwap::from_pointee(RuleSet)),
+            rules: Arc::new(ArcSwap::from_pointee(RuleSet::default())),
             ledger: Arc::new(ledger),
             lookup: Arc::new(move |id| attempts_of(&asked, id)),
             counting: Counting::start(counter, COUNTING_THREADS),

@@ -77,6 +77,9 @@ impl Instance {
 pub struct Demand {
     pub instance: Arc<Instance>,
     pub amount: u64,
+    /// It stands in the way where it does not fit. `false` for soft and shadow budgets, and for callers whom a hard one
+    /// excepts: booked all the same.
+    pub binds: bool,
 }
 
 /// How an instance stands. `limit` is the limit in force.

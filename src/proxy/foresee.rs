@@ -22,6 +22,7 @@ const OUTPUT_TOKENS_EXPECTED: u64 = 500;
 pub struct Foreseen {
     pub estimate: TokenUsage,
     pub bound: TokenUsage,
+    pub terms: Terms,
     pub estimated_cost: Option<Usd>,
     pub ceiling: Option<Usd>,
     pub estimated_input_cost: Option<Usd>,
@@ -80,6 +81,7 @@ pub fn foresee(proxy: &Proxy, arrived: &Arrived, asked: &Asked, target: &Target)
         cost_per_1k_output: cost(&TokenUsage::ZERO.with(Kind::Output, 1_000)),
         estimate,
         bound: bounded,
+        terms,
     }
 }
 
@@ -89,7 +91,7 @@ pub fn question<'a>(
     arrived: &'a Arrived,
     asked: &'a Asked,
     target: &'a Target,
-    foreseen: &Foreseen,
+    foreseen: &'a Foreseen,
 ) -> Question<'a> {
     let refuses_swaps = arrived.head.headers.get("x-farebox-no-swap").is_some_and(|value| value == "true");
     Question {
@@ -105,6 +107,7 @@ pub fn question<'a>(
         model: target.offer.as_ref().map(|offer| &*offer.model),
         bound: foreseen.bound.clone(),
         input_is_counted: false,
+        terms: &foreseen.terms,
         ceiling: foreseen.ceiling,
         estimate: foreseen.estimated_cost,
         bounded_by_context: asked.facts.server_state || asked.facts.server_tools,
