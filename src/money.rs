@@ -151,11 +151,6 @@ impl Rate {
         u64::try_from(femto / i128::from(units)).map(Rate).map_err(|_| NotADecimal::TooLarge(short()))
     }
 
-    /// `units × rate` in femto-dollars; exact for every pair.
-    pub fn times(self, units: u64) -> i128 {
-        i128::from(self.0) * i128::from(units)
-    }
-
     /// Dollars per `units`, as [`Rate::per`] reads them: the shortest exact decimal.
     pub fn to_decimal_per(self, units: u64) -> String {
         let femto = u128::from(self.0) * u128::from(units);

@@ -1,12 +1,11 @@
 //! How single values are written: `10s`, `64MiB`, `127.0.0.1:4000`, `https://api.openai.com/v1`, `env:OPENAI_API_KEY`.
 
+use crate::proxy::route::RESERVED_SEGMENTS;
 use crate::proxy::settings::{BaseUrl, Fallback, Network};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// First segments of paths that are Farebox's own; no provider may be called so.
-pub const RESERVED_SEGMENTS: [&str; 8] = ["v1", "v1beta", "farebox", "api", "metrics", "healthz", "readyz", "favicon"];
 /// Statuses that may be tried again.
 const RETRY_STATUSES: &str = "408, 409, 425, 429 or 500 to 599";
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -304,6 +303,7 @@ mod tests {
         assert!(!network("10.0.0.1").contains("10.0.0.2".parse().unwrap()));
         assert!(super::network("10.0.0.0/33").is_err());
         assert!(provider_name("openai-eu").is_ok());
+        assert!(RESERVED_SEGMENTS.iter().all(|name| provider_name(name).is_err()));
         assert!(provider_name("farebox").is_err() && provider_name("OpenAI").is_err());
         assert_eq!(fallback("openrouter/openai/gpt-5").unwrap().model.as_deref(), Some("openai/gpt-5"));
         assert_eq!(path_prefix("/llm/"), Ok("/llm".to_owned()));

@@ -1,7 +1,7 @@
 //! Where a path leads, and how a provider's own path is put together. Pure.
 
-/// The first segments that no provider may be named after.
-pub const RESERVED_SEGMENTS: [&str; 4] = ["v1", "farebox", "healthz", "readyz"];
+/// First segments of paths that are Farebox's own, or may become so; no provider may be called so.
+pub const RESERVED_SEGMENTS: [&str; 8] = ["v1", "v1beta", "farebox", "api", "metrics", "healthz", "readyz", "favicon"];
 
 /// Where a path leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +77,14 @@ mod tests {
         assert_eq!(way("/nobody/v1/x", "", known), Way::Nowhere);
         assert_eq!(way("/", "", known), Way::Nowhere);
         assert_eq!(way("/groq", "", known), Way::Named { provider: "groq", rest: "" });
+    }
+
+    #[test]
+    fn a_provider_of_a_reserved_name_could_not_be_reached_and_is_refused() {
+        for name in ["v1", "farebox"] {
+            assert!(!matches!(way(&format!("/{name}/x"), "", |_| true), Way::Named { .. }), "{name}");
+            assert!(RESERVED_SEGMENTS.contains(&name));
+        }
     }
 
     #[test]
