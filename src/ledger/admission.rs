@@ -86,6 +86,8 @@ pub(super) struct Core {
     pub open_in: BTreeMap<u64, usize>,
     /// Bytes that must stay free for the settlements of what is open.
     pub owed_bytes: u64,
+    /// What the newest attempt asked for, with its settlement: what the next one will ask for, as far as we know.
+    pub asked_bytes: u64,
     pub queue: FoldQueue,
     /// Nothing more is admitted.
     pub stopping: bool,
@@ -135,6 +137,7 @@ impl Admission {
             open: HashMap::new(),
             open_in: BTreeMap::new(),
             owed_bytes: 0,
+            asked_bytes: 2 * SETTLEMENT_BYTES,
             queue,
             stopping: false,
             close_deadline: None,
@@ -171,9 +174,10 @@ impl Admission {
         }
     }
 
-    /// Why nothing would be admitted now; `None` when the ledger is well.
+    /// Why an attempt like the last one would not be admitted now; `None` when the ledger is well.
     pub fn away(&self) -> Option<Away> {
-        self.away_in(&self.core.lock(), 0)
+        let core = self.core.lock();
+        self.away_in(&core, core.owed_bytes + core.asked_bytes)
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Core> {
@@ -227,6 +231,7 @@ impl Admission {
         };
         let owed_bytes = draft.len() + SETTLEMENT_BYTES;
         let mut core = self.core.lock();
+        core.asked_bytes = owed_bytes;
         let away = self.away_in(&core, core.owed_bytes + owed_bytes);
         if let Some(why) = away {
             drop(core);
@@ -303,7 +308,7 @@ impl Admission {
         Ok(self.open(&mut core, &opening, &claims, hold, None))
     }
 
-    /// `keep_free`: 0 asks whether anything at all could be admitted.
+    /// `keep_free`: bytes that the journal must still have.
     fn away_in(&self, core: &Core, keep_free: u64) -> Option<Away> {
         let settings = &self.settings;
         if core.stopping {

@@ -70,6 +70,7 @@ fn a_full_disk_refuses_new_calls_keeps_room_for_settlements_and_heals_by_itself(
         }
     };
     assert!(matches!(why, NotAdmitted::LedgerAway { why: Away::NoRoom(_) }));
+    assert!(matches!(bench.admission.away(), Some(Away::NoRoom(_))), "what is said is what calls meet");
     let admitted = open.len();
     for reservation in open {
         reservation.settle(closing());
@@ -80,6 +81,7 @@ fn a_full_disk_refuses_new_calls_keeps_room_for_settlements_and_heals_by_itself(
     assert_eq!(rows(dir.path()).len(), admitted);
     assert!(bench.admission.lock().queue.is_empty(), "every settlement had its room in the journal");
     bench.spare();
+    assert_eq!(bench.admission.away(), None);
     assert_eq!(refused(&bench, sequence), None);
 }
 
