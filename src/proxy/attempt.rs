@@ -329,6 +329,11 @@ impl Run<'_> {
         matches!(failure, Failure::NotConnected(_) | Failure::Rejected(_)) && self.asked.is_whole()
     }
 
+    /// Another provider may have the certificate that this one lacks.
+    pub fn may_try_elsewhere(&self, failure: &Failure) -> bool {
+        self.may_try_again(failure) || matches!(failure, Failure::Untrusted(_)) && self.asked.is_whole()
+    }
+
     /// The pause before the next try: doubled each time, with jitter between a half and the whole.
     pub fn pause(&self, tried: u16) -> Duration {
         let retries = &self.target.provider.settings.retries;

@@ -242,8 +242,8 @@ async fn forward(
             if !target.provider.health.lock().permit(proxy.clock.now())
                 && (more_targets || tried == 0 && last.is_none())
             {
-                let why = "its circuit is open after repeated failures".to_owned();
-                last = Some((Arc::clone(&name), Failure::NotConnected(why)));
+                let seconds = target.provider.health.lock().seconds_to_probe(proxy.clock.now());
+                last = Some((Arc::clone(&name), Failure::CircuitOpen { seconds }));
                 break;
             }
             number += 1;
@@ -254,7 +254,7 @@ async fn forward(
                 Attempt::Refused(refused) => return refuse(proxy, session, arrived, refused).await,
                 Attempt::Failed { failure, pause } => {
                     let again = tried < target.provider.settings.retries.max && run.may_try_again(&failure);
-                    let elsewhere = more_targets && run.may_try_again(&failure);
+                    let elsewhere = more_targets && run.may_try_elsewhere(&failure);
                     last = Some((Arc::clone(&name), failure));
                     if !again {
                         if elsewhere {

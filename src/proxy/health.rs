@@ -76,6 +76,15 @@ impl Health {
         }
     }
 
+    /// Until the next call is let through, at least one: for `retry-after`.
+    pub fn seconds_to_probe(&self, now: Timestamp) -> u64 {
+        let at = match self.state {
+            State::Closed => now,
+            State::Open { until: at } | State::HalfOpen { retry_at: at } => at,
+        };
+        at.micros_since(now).div_ceil(1_000_000).max(1)
+    }
+
     /// A call came back. `failure`: not connected, timed out, cut, or a 5xx.
     pub fn record(&mut self, failure: Option<String>, now: Timestamp) {
         self.count(failure.is_some(), now);
@@ -159,6 +168,7 @@ mod tests {
             health.record(failure(), Timestamp(second * SECOND));
         }
         assert!(!health.permit(Timestamp(5 * SECOND)), "open");
+        assert_eq!(health.seconds_to_probe(Timestamp(5 * SECOND)), 7);
         assert!(health.permit(Timestamp(12 * SECOND)), "the probe");
         assert!(!health.permit(Timestamp(12 * SECOND)), "only one probe");
         health.record(None, Timestamp(13 * SECOND));

@@ -50,13 +50,13 @@ pub fn targets(
 fn first(proxy: &Proxy, catalog: &Catalog, arrived: &Arrived, requested: Option<&str>) -> Result<Target, Refusal> {
     let (name, model) = match choice(proxy, catalog, arrived, requested)? {
         Choice::Explicit(name, model) => (Arc::from(name), model.or(requested)),
-        Choice::Open => (open_choice(proxy, catalog, arrived, requested), requested),
+        Choice::Open => (open_choice(proxy, catalog, arrived, requested)?, requested),
     };
     let Some(provider) = proxy.providers.get(&name) else {
         return Err(unknown_provider(proxy, &name));
     };
     if provider.settings.dialect != arrived.dialect {
-        return Err(wrong_dialect(&name, provider.settings.dialect));
+        return Err(wrong_dialect(&name, provider.settings.dialect, None));
     }
     let target = target(catalog, arrived, provider, requested, model.map(Arc::from));
     if !target.caller_key_may_pass && matches!(provider.settings.key, ProviderKey::FromCaller) {
@@ -100,15 +100,32 @@ fn default_knows(proxy: &Proxy, catalog: &Catalog, requested: Option<&str>) -> b
 
 /// The default provider, unless the catalog knows the model only elsewhere, at a provider of this dialect for which
 /// Farebox has a key of its own.
-fn open_choice(proxy: &Proxy, catalog: &Catalog, arrived: &Arrived, requested: Option<&str>) -> Arc<str> {
+///
+/// # Errors
+/// Only configured providers of another dialect have the model: the path to say instead.
+fn open_choice(
+    proxy: &Proxy,
+    catalog: &Catalog,
+    arrived: &Arrived,
+    requested: Option<&str>,
+) -> Result<Arc<str>, Refusal> {
     let default = Arc::clone(&proxy.settings.default_provider);
-    let Some(model) = requested.filter(|_| !default_knows(proxy, catalog, requested)) else { return default };
-    let usable = |name: &Arc<str>| {
-        proxy.providers.get(name).is_some_and(|provider| {
-            provider.settings.dialect == arrived.dialect && !matches!(provider.settings.key, ProviderKey::FromCaller)
-        })
-    };
-    catalog.providers_of(model).into_iter().find(usable).unwrap_or(default)
+    let Some(model) = requested.filter(|_| !default_knows(proxy, catalog, requested)) else { return Ok(default) };
+    let having = catalog.providers_of(model);
+    let mut configured = having.iter().filter_map(|name| proxy.providers.get(name)).peekable();
+    // What a default that the catalog does not know (a gateway of one's own) has to offer, only it can say.
+    let listed = catalog.providers().iter().any(|provider| provider.name == default);
+    let speaks = |provider: &&Arc<Provider>| provider.settings.dialect == arrived.dialect;
+    if listed
+        && let Some(other) = configured.peek()
+        && !having.iter().filter_map(|name| proxy.providers.get(name)).any(|provider| speaks(&provider))
+    {
+        return Err(wrong_dialect(&other.settings.name, other.settings.dialect, Some(model)));
+    }
+    let keyed = |provider: &&Arc<Provider>| !matches!(provider.settings.key, ProviderKey::FromCaller);
+    Ok(configured
+        .find(|provider| speaks(provider) && keyed(provider))
+        .map_or(default, |p| Arc::clone(&p.settings.name)))
 }
 
 fn target(
@@ -160,16 +177,22 @@ fn unknown_provider(proxy: &Proxy, name: &str) -> Refusal {
     )
 }
 
-fn wrong_dialect(name: &str, dialect: Dialect) -> Refusal {
+/// `model`: the model led there, the request did not name the provider.
+fn wrong_dialect(name: &str, dialect: Dialect, model: Option<&str>) -> Refusal {
     let path = match dialect {
         Dialect::OpenAi => format!("/{name}/v1/chat/completions"),
         Dialect::Anthropic => format!("/{name}/v1/messages"),
         Dialect::Gemini => format!("/{name}/v1beta/models/MODEL:generateContent"),
     };
-    super::refusal::because(
-        RefusalKind::InvalidRequest,
-        format!("The provider `{name}` speaks the {} API: call `{path}` instead.", dialect.name()),
-    )
+    let dialect = dialect.name();
+    let message = match model {
+        Some(model) => format!(
+            "The model `{}` is one of `{name}`, which speaks the {dialect} API: call `{path}` instead.",
+            short(model)
+        ),
+        None => format!("The provider `{name}` speaks the {dialect} API: call `{path}` instead."),
+    };
+    super::refusal::because(RefusalKind::InvalidRequest, message)
 }
 
 fn short(name: &str) -> String {

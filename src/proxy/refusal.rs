@@ -47,12 +47,21 @@ pub fn unread_body(fault: &BodyFault, bytes_max: u64) -> Option<Refusal> {
 pub fn no_response(provider: &str, failure: &Failure) -> Refusal {
     match failure {
         // Nothing of the request was accepted: any client may try again at once.
-        Failure::NotConnected(why) => because(
+        Failure::NotConnected(why) | Failure::Untrusted(why) => because(
             RefusalKind::ProviderUnreachable,
             format!(
                 "Farebox could not reach the provider `{provider}`: {why}. Nothing was sent and nothing is charged."
             ),
         ),
+        Failure::CircuitOpen { seconds } => Refusal {
+            retry_after_seconds: Some(*seconds),
+            ..because(
+                RefusalKind::Unavailable,
+                format!(
+                    "The provider `{provider}` failed too often; its circuit is open and it is tried again in {seconds} s. Nothing was sent and nothing is charged."
+                ),
+            )
+        },
         Failure::NoResponse(why) => {
             because(RefusalKind::ProviderUnreachable, format!("The provider `{provider}` gave no response: {why}."))
         }
@@ -70,7 +79,9 @@ pub fn no_response(provider: &str, failure: &Failure) -> Refusal {
 /// The outcome of an attempt that brought no response.
 pub fn outcome(failure: &Failure) -> Outcome {
     match failure {
-        Failure::NotConnected(_) => Outcome::ProviderConnectionFailed,
+        Failure::NotConnected(_) | Failure::Untrusted(_) | Failure::CircuitOpen { .. } => {
+            Outcome::ProviderConnectionFailed
+        }
         Failure::NoResponse(_) => Outcome::ProviderCut,
         Failure::Timeout(_) => Outcome::ProviderTimeout,
         Failure::Rejected(status) => Outcome::of_status(*status),

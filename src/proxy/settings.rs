@@ -188,7 +188,7 @@ pub struct Circuit {
 
 #[derive(Clone, Debug, Default)]
 pub struct ProviderTls {
-    /// Further certificate authorities, a PEM file.
+    /// The certificate authorities that this provider's certificate is checked by, instead of the system's: a PEM file.
     pub ca_file: Option<PathBuf>,
     /// Client certificate and key, PEM files.
     pub client: Option<ListenerTls>,

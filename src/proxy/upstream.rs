@@ -55,6 +55,10 @@ pub struct Connection {
 pub enum Failure {
     /// No byte of the request was accepted.
     NotConnected(String),
+    /// The TLS handshake failed for a reason that the next try would meet again; no byte of the request was sent.
+    Untrusted(String),
+    /// The provider failed too often; it is left alone for so long.
+    CircuitOpen { seconds: u64 },
     /// The request may have been read, no response head came.
     NoResponse(String),
     /// Which of the provider's timeouts passed.
@@ -72,16 +76,16 @@ impl From<NoAddress> for Failure {
 impl Connection {
     /// Connects, trying every address in turn.
     pub async fn open(provider: &Arc<Provider>, now: Timestamp) -> Result<Connection, Failure> {
-        let mut last = String::new();
+        let mut last = Failure::NotConnected(String::new());
         for peer in provider.peers(now).await? {
             match provider.connector.get_http_session(&*peer).await {
                 Ok((session, reused)) => {
                     return Ok(Connection { session, peer, reused, provider: Arc::clone(provider) });
                 }
-                Err(error) => last = outward(&error),
+                Err(error) => last = unconnected(&error, &provider.settings.name),
             }
         }
-        Err(Failure::NotConnected(last))
+        Err(last)
     }
 
     /// Sends the head and a body that is already here.
@@ -241,6 +245,34 @@ pub fn nominated<'a>(connection: impl Iterator<Item = &'a HeaderValue>) -> Vec<H
         .collect()
 }
 
+/// Why there is no connection. What rustls says of a handshake is in the error's context only.
+fn unconnected(error: &Error, provider: &str) -> Failure {
+    let said = error.context.as_ref().map_or("", |context| context.as_str());
+    let shaking_hands = matches!(error.etype(), ErrorType::TLSHandshakeFailure | ErrorType::InvalidCert);
+    let certificate = said.split_once("invalid peer certificate: ").map(|(_, why)| why);
+    if let Some(why) = certificate.filter(|_| shaking_hands) {
+        let why: String = why.chars().take_while(|letter| letter.is_ascii_alphanumeric()).collect();
+        let remedy = match why.as_str() {
+            // A bad signature: an authority of the same name is known, with another key.
+            "UnknownIssuer" | "BadSignature" => format!(
+                "if an authority of your own signed it, name that authority's PEM file in `tls.ca_file` of `{provider}`, or in SSL_CERT_FILE for all"
+            ),
+            "NotValidForName" => "it is for another name than the host of `base_url`".to_owned(),
+            "Expired" | "ExpiredContext" => "it has expired; is the clock right here?".to_owned(),
+            _ => "whoever runs the provider must mend it".to_owned(),
+        };
+        return Failure::Untrusted(format!("its certificate is not trusted here ({why}): {remedy}"));
+    }
+    let told = ["received fatal alert: ", "peer is incompatible: "];
+    let refused = told.iter().find_map(|words| Some((words, said.split_once(words)?.1)));
+    if let Some((words, why)) = refused.filter(|_| shaking_hands) {
+        let why: String = why.chars().take_while(|letter| letter.is_ascii_alphanumeric()).collect();
+        let remedy = "does it want a certificate of ours (`tls.client`), or speak no TLS 1.2 or 1.3?";
+        return Failure::Untrusted(format!("the TLS handshake failed ({words}{why}): {remedy}"));
+    }
+    Failure::NotConnected(outward(error))
+}
+
 /// What may be said outward of an error below us: its kind, without addresses or paths of files.
 fn outward(error: &Error) -> String {
     match error.etype() {
@@ -250,7 +282,7 @@ fn outward(error: &Error) -> String {
         ErrorType::ConnectNoRoute => "no route to it".to_owned(),
         ErrorType::TLSHandshakeTimedout => "the TLS handshake took too long".to_owned(),
         ErrorType::TLSHandshakeFailure | ErrorType::InvalidCert => {
-            "the TLS handshake failed (is its certificate valid and trusted here?)".to_owned()
+            "the TLS handshake was broken off (does it speak TLS on this port?)".to_owned()
         }
         ErrorType::ConnectionClosed => "it closed the connection".to_owned(),
         ErrorType::InvalidHTTPHeader => "its response head is malformed".to_owned(),

@@ -210,7 +210,8 @@ async fn a_provider_that_fails_in_a_row_is_left_alone_and_then_tried_again() {
         assert_eq!(shop.chat("Hi").wishing("reset", "yes").answered().await.status, 502);
     }
     let left_alone = shop.chat("Hi").answered().await;
-    assert_eq!((left_alone.status.as_u16(), shop.simulator.log.totals().attempts), (502, 3));
+    assert_eq!((left_alone.status.as_u16(), shop.simulator.log.totals().attempts), (503, 3));
+    assert_eq!(left_alone.header("retry-after"), Some("1"));
     assert!(left_alone.text().contains("circuit"), "{}", left_alone.text());
     let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
     while shop.chat("Hi").answered().await.status != 200 {

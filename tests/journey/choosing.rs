@@ -46,6 +46,25 @@ async fn a_provider_that_is_not_there_is_a_400_that_says_which_are() {
 }
 
 #[tokio::test]
+async fn a_model_that_only_a_provider_of_another_dialect_has_is_a_400_that_names_the_right_path() {
+    let shop = three().await;
+    let claude = shop.post("/v1/chat/completions", &with(chat("Hi"), json!({"model": "claude-sonnet-5-5"})));
+    let answered = claude.answered().await;
+    assert_eq!(answered.status, 400, "{}", answered.text());
+    assert!(answered.text().contains("call `/anthropic/v1/messages`"), "{}", answered.text());
+    assert_eq!(shop.simulator.log.totals().attempts, 0);
+    assert_eq!(shop.chat("Hi").answered().await.status, 200, "a model of the default's own goes there");
+}
+
+#[tokio::test]
+async fn what_a_default_of_ones_own_has_only_it_can_say() {
+    let shop = shop().with_setting("default_provider: gateway").with_provider("gateway", "openai", &[]).open().await;
+    let claude = shop.post("/v1/chat/completions", &with(chat("Hi"), json!({"model": "claude-sonnet-5-5"})));
+    assert_eq!(claude.answered().await.status, 200);
+    assert_eq!(providers(&shop.rows(1).await), ["gateway"]);
+}
+
+#[tokio::test]
 async fn a_provider_of_another_dialect_is_a_400_that_names_the_right_path() {
     let shop = three().await;
     let named = with(chat("Hi"), json!({"model": "anthropic/claude-sonnet-5-5"}));

@@ -6,3 +6,4 @@ mod dialects;
 mod egress;
 mod first_call;
 mod surface;
+mod tls;

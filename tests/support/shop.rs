@@ -80,7 +80,8 @@ impl Furnishing {
 
     fn configuration(&self, simulator: &str) -> String {
         let key = if self.provider_lines.contains("key:") { "" } else { "    key: none\n" };
-        let mut text = format!("{}default_provider: openai\nproviders:\n", self.settings);
+        let default = if self.settings.contains("default_provider:") { "" } else { "default_provider: openai\n" };
+        let mut text = format!("{}{default}providers:\n", self.settings);
         for (name, path) in [("openai", "/v1"), ("anthropic", ""), ("gemini", "")] {
             writeln!(text, "  - name: {name}\n    dialect: {name}\n    base_url: {simulator}{path}").unwrap();
             text.push_str(key);

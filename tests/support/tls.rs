@@ -1,0 +1,62 @@
+//! Certificates for `localhost`, and a client that speaks HTTP/2 over TLS.
+
+use super::asking::PATIENCE;
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+
+pub struct Certificates {
+    directory: TempDir,
+    der: CertificateDer<'static>,
+}
+
+/// A self-signed certificate and its key, as PEM files.
+pub fn certificates() -> Certificates {
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("server.crt"), made.cert.pem()).unwrap();
+    std::fs::write(directory.path().join("server.key"), made.signing_key.serialize_pem()).unwrap();
+    Certificates { directory, der: made.cert.der().clone() }
+}
+
+impl Certificates {
+    /// Whoever trusts this trusts the server.
+    pub fn certificate(&self) -> PathBuf {
+        self.directory.path().join("server.crt")
+    }
+
+    /// The setting that makes Farebox listen with them.
+    pub fn setting(&self) -> String {
+        let key = self.directory.path().join("server.key");
+        format!("tls: {{certificate: {}, key: {}}}", self.certificate().display(), key.display())
+    }
+}
+
+/// One request over HTTP/2, as ALPN agreed on it; the answer read to its end.
+pub async fn over_http2(address: SocketAddr, trusted: &Certificates, request: Request<Full<Bytes>>) -> Response<Bytes> {
+    let mut roots = RootCertStore::empty();
+    roots.add(trusted.der.clone()).unwrap();
+    let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
+    let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let mut config = versions.with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let stream = TcpStream::connect(address).await.unwrap();
+    let name = ServerName::try_from("localhost").unwrap();
+    let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap();
+    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+    let (mut client, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    let answered = tokio::time::timeout(PATIENCE, client.send_request(request)).await.unwrap().unwrap();
+    let (head, body) = answered.into_parts();
+    Response::from_parts(head, body.collect().await.unwrap().to_bytes())
+}
