@@ -4,7 +4,8 @@
 //! interleaved, so that the machine's moods fall on all alike, and the answer is a ratio. CPU is what the kernel charged
 //! to the contestant's threads (`schedstat`), by thread name: the request threads apart from the folder's.
 //!
-//! `cargo bench --bench end_to_end` for all; `… -- json`, `… -- stream` or `… -- memory` for one.
+//! `cargo bench --bench end_to_end` for all; `… -- json`, `stream`, `prompt` or `memory` for one. Behind it may stand
+//! how many connections (`… -- json 32`). `FAREBOX_BENCH_BESIDE=path/of/another/farebox` measures that one as well.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on stops and says where")]
 
@@ -33,52 +34,62 @@ fn main() {
         Some("pass") => return contestants::pass_through(&arguments[1]),
         _ => {}
     }
-    raise_open_files();
-    let kinds: Vec<Kind> = match arguments.first().map(String::as_str) {
-        Some("json") => vec![Kind::Json],
-        Some("stream") => vec![Kind::Stream],
-        Some("memory") => Vec::new(),
-        _ => vec![Kind::Json, Kind::Stream],
+    let part = arguments.first().map(String::as_str);
+    let wanted = |name: &str| part.is_none_or(|part| part == name);
+    let connections: Vec<usize> = match arguments.get(1).map(|number| number.parse().unwrap()) {
+        Some(number) => vec![number],
+        None => CONNECTIONS.to_vec(),
     };
+    let open_files_max = raise_open_files();
     let upstream = contestants::start_upstream();
     let contestants = contestants::start_all(&upstream.address);
     println!("# End to end, {} rounds of {} s each, interleaved\n", ROUNDS, ROUND.as_secs());
     println!("Machine: {}\n", contestants::machine());
-    if arguments.first().is_none_or(|what| what == "memory") {
-        memory::report(&contestants[contestants.len() - 1]);
+    if wanted("memory") {
+        memory::report(&contestants[contestants.len() - 1], open_files_max);
     }
-    for kind in kinds {
-        table(kind, &contestants);
+    if wanted("json") {
+        table(Kind::Json, &connections, &contestants);
+    }
+    if wanted("stream") {
+        table(Kind::Stream, &connections, &contestants);
+    }
+    if wanted("prompt") {
+        table(Kind::LongPrompt, &[1], &contestants);
     }
 }
 
-/// 10,000 streams are 20,000 sockets; the children inherit the limit.
-fn raise_open_files() {
-    let limit = libc::rlimit { rlim_cur: 65_536, rlim_max: 65_536 };
-    // SAFETY: the call only reads the struct.
+/// Raises the limit of open files as far as it may be, for us and our children, and says how far that is.
+fn raise_open_files() -> usize {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: both calls only read or write the struct that they are given.
     #[expect(unsafe_code, reason = "the standard library has no call for it")]
-    let raised = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) } == 0;
-    if !raised {
-        eprintln!("the limit of open files stays as it is; run as root, or raise `ulimit -Hn` to 65536");
+    unsafe {
+        libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit);
+        limit.rlim_cur = limit.rlim_max;
+        libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
     }
+    usize::try_from(limit.rlim_max).unwrap()
 }
 
-fn table(kind: Kind, contestants: &[Contestant]) {
+fn table(kind: Kind, connections: &[usize], contestants: &[Contestant]) {
     println!("## {}\n", kind.title());
     println!(
-        "| connections | contestant | calls/s (median) | to pass | request-thread CPU µs/call (median) | to pass | other threads µs/call | p50 µs | p99 µs | first byte p50 µs |"
+        "| connections | contestant | calls/s (median) | to pass | request-thread CPU µs/call (median) | to pass | other threads µs/call | p50 µs | p99 µs | first byte p50 µs | p50 µs above pass | first byte µs above pass |"
     );
-    println!("|---|---|---|---|---|---|---|---|---|---|");
-    for connections in CONNECTIONS {
-        let runs = rounds(kind, connections, contestants);
-        let pass = contestants.iter().position(|contestant| contestant.name == "pass");
+    println!("|---|---|---|---|---|---|---|---|---|---|---|---|");
+    for connections in connections {
+        let runs = rounds(kind, *connections, contestants);
+        let pass = contestants.iter().position(|contestant| contestant.name == "pass").unwrap();
         for (place, contestant) in contestants.iter().enumerate() {
-            let row = Row::of(&runs[place]);
-            let base = pass.map(|pass| (&runs[pass], &runs[place]));
-            let speed = base.map_or(f64::NAN, |(pass, own)| paired(own, pass, |run| run.calls_per_second()));
-            let cpu = base.map_or(f64::NAN, |(pass, own)| paired(own, pass, |run| run.request_cpu_micros()));
+            let (own, pass) = (&runs[place], &runs[pass]);
+            let row = Row::of(own);
+            let speed = median(paired(own, pass).map(|(own, pass)| own.calls_per_second() / pass.calls_per_second()));
+            let cpu = median(paired(own, pass).map(|(own, pass)| own.request_cpu_micros() / pass.request_cpu_micros()));
+            let later = median(paired(own, pass).map(|(own, pass)| own.percentile(50.0) - pass.percentile(50.0)));
+            let first = median(paired(own, pass).map(|(own, pass)| own.first_byte_p50 - pass.first_byte_p50));
             println!(
-                "| {connections} | {} | {:.0} | {speed:.2} | {:.1} | {cpu:.2} | {:.1} | {:.0} | {:.0} | {:.0} |",
+                "| {connections} | {} | {:.0} | {speed:.2} | {:.1} | {cpu:.2} | {:.1} | {:.0} | {:.0} | {:.0} | {later:.0} | {first:.0} |",
                 contestant.name, row.speed, row.cpu, row.other, row.p50, row.p99, row.first
             );
         }
@@ -120,9 +131,9 @@ impl Row {
     }
 }
 
-/// The median of the ratios of runs of the same round.
-fn paired(own: &[Measured], base: &[Measured], of: impl Fn(&Measured) -> f64) -> f64 {
-    median(own.iter().zip(base).map(|(own, base)| of(own) / of(base)))
+/// The runs of the same rounds, one beside the other.
+fn paired<'a>(own: &'a [Measured], base: &'a [Measured]) -> impl Iterator<Item = (&'a Measured, &'a Measured)> {
+    own.iter().zip(base)
 }
 
 fn median(values: impl Iterator<Item = f64>) -> f64 {

@@ -47,9 +47,17 @@ pub fn start_upstream() -> Contestant {
     Contestant { name: "direct", address, process: None, _child: Some(Killed(child)), _dir: None }
 }
 
+/// Another build of Farebox, to be measured beside this one.
+const OTHER_BUILD: &str = "FAREBOX_BENCH_BESIDE";
+
 pub fn start_all(upstream: &str) -> Vec<Contestant> {
     let direct = Contestant { name: "direct", address: upstream.to_owned(), process: None, _child: None, _dir: None };
-    vec![direct, pass(upstream), farebox(upstream)]
+    let mut contestants = vec![direct, pass(upstream)];
+    if let Ok(other) = std::env::var(OTHER_BUILD) {
+        contestants.push(farebox("other build", &other, upstream));
+    }
+    contestants.push(farebox("farebox", env!("CARGO_BIN_EXE_farebox"), upstream));
+    contestants
 }
 
 fn pass(upstream: &str) -> Contestant {
@@ -60,24 +68,25 @@ fn pass(upstream: &str) -> Contestant {
     Contestant { name: "pass", address, process, _child: Some(Killed(child)), _dir: None }
 }
 
-fn farebox(upstream: &str) -> Contestant {
+fn farebox(name: &'static str, binary: &str, upstream: &str) -> Contestant {
     let dir = tempfile::tempdir().unwrap();
     let address = free_address();
     let config = dir.path().join("farebox.yaml");
     std::fs::write(&config, format!("listen: {address}\nadmin_listen: 127.0.0.1:0\ndata_dir: {}\nthreads: 1\ndefault_provider: openai\nproviders:\n  - name: openai\n    dialect: openai\n    base_url: http://{upstream}/v1\n    key: caller\n", dir.path().join("data").display())).unwrap();
     let log = std::fs::File::create(dir.path().join("log")).unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_farebox"));
+    let mut command = Command::new(binary);
     command.arg("serve").arg("--config").arg(&config).env("FAREBOX_LOG_FORMAT", "json").stderr(log);
     let child = spawn(command, CONTESTANT_CORE);
     wait_for(&address);
     let process = Some(Process { pid: child.id(), request_threads: "request" });
-    Contestant { name: "farebox", address, process, _child: Some(Killed(child)), _dir: Some(dir) }
+    Contestant { name, address, process, _child: Some(Killed(child)), _dir: Some(dir) }
 }
 
-/// An empty `ProxyHttp` on one thread; `addresses` is `listen,upstream`.
+/// An empty `ProxyHttp` on one thread, with as many idle upstream connections as Farebox keeps; `addresses` is
+/// `listen,upstream`.
 pub fn pass_through(addresses: &str) {
     let (listen, upstream) = addresses.split_once(',').unwrap();
-    let conf = ServerConf { threads: 1, ..ServerConf::default() };
+    let conf = ServerConf { threads: 1, upstream_keepalive_pool_size: 1_024, ..ServerConf::default() };
     let mut server = Server::new_with_opt_and_conf(None, conf);
     server.bootstrap();
     let mut service = http_proxy_service(&server.configuration, Pass(upstream.to_owned()));
@@ -115,6 +124,14 @@ fn own(arguments: &[&str], core: usize) -> Child {
 
 fn spawn(mut command: Command, core: usize) -> Child {
     command.process_group(0);
+    // SAFETY: between fork and exec, `prctl` is a plain system call that touches no memory of ours.
+    #[expect(unsafe_code, reason = "only the child can ask to die with its parent, however that one dies")]
+    unsafe {
+        command.pre_exec(|| match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error()),
+        });
+    }
     let child = command.spawn().unwrap();
     pin(child.id(), core);
     child

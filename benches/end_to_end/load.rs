@@ -11,6 +11,8 @@ use tokio::net::TcpStream;
 pub enum Kind {
     Json,
     Stream,
+    /// A prompt of 1 MB that no rule needs a count of.
+    LongPrompt,
 }
 
 impl Kind {
@@ -18,14 +20,17 @@ impl Kind {
         match self {
             Kind::Json => "Small chat calls, whole",
             Kind::Stream => "Streams of 50 events, sent back to back",
+            Kind::LongPrompt => "Prompts of 1 MB, short answers",
         }
     }
 
     fn request(self, address: &str) -> Vec<u8> {
         let stream = matches!(self, Kind::Stream);
+        let said = "Say something about the sea. ";
+        let times = if matches!(self, Kind::LongPrompt) { 1_000_000 / said.len() } else { 4 };
         let body = format!(
             "{{\"model\":\"gpt-4o-mini\",\"stream\":{stream},\"messages\":[{{\"role\":\"system\",\"content\":\"You are a terse assistant.\"}},{{\"role\":\"user\",\"content\":\"{}\"}}],\"max_tokens\":200}}",
-            "Say something about the sea. ".repeat(4)
+            said.repeat(times)
         );
         format!(
             "POST /v1/chat/completions HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer sk-bench\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
