@@ -1,0 +1,161 @@
+//! One attempt as one line of the log, as JSON or as text for people.
+
+use super::Beside;
+use crate::catalog::Pricing;
+use crate::event::Event;
+use crate::money::Usd;
+use serde::{Serialize, Serializer};
+use std::fmt::Display;
+use std::io::Write;
+use std::sync::Arc;
+
+/// Appends the line of an attempt, with its newline.
+pub(super) fn write(text: &mut Vec<u8>, event: &Event, beside: &Beside, json: bool) {
+    let start = text.len();
+    // Into memory: nothing but a value that JSON cannot say could fail, and there is none.
+    let written = match json {
+        true => serde_json::to_writer(&mut *text, &Line::of(event, beside)).is_ok(),
+        false => write_text(text, event).is_ok(),
+    };
+    if !written {
+        text.truncate(start);
+    }
+    text.push(b'\n');
+}
+
+/// The line's fields, in their order.
+#[derive(Serialize)]
+struct Line<'a> {
+    timestamp: String,
+    level: &'static str,
+    message: &'static str,
+    #[serde(serialize_with = "shown")]
+    exchange_id: crate::ids::ExchangeId,
+    attempt: u16,
+    outcome: &'a str,
+    status: Option<u16>,
+    provider: &'a str,
+    dialect: &'a str,
+    operation: &'a str,
+    requested_model: &'a Option<Arc<str>>,
+    upstream_model: &'a Option<Arc<str>>,
+    response_model: &'a Option<Arc<str>>,
+    stream: bool,
+    complete: bool,
+    input_tokens: u64,
+    cache_read_input_tokens: u64,
+    output_tokens: u64,
+    reasoning_output_tokens: u64,
+    usage_source: &'a str,
+    #[serde(serialize_with = "shown_if_known")]
+    cost_usd: Option<Usd>,
+    pricing: &'a str,
+    #[serde(serialize_with = "shown_if_known")]
+    estimated_cost_usd: Option<Usd>,
+    #[serde(serialize_with = "shown_if_known")]
+    ceiling_cost_usd: Option<Usd>,
+    decision: &'a str,
+    rule: &'a Option<Arc<str>>,
+    team: &'a Option<Arc<str>>,
+    project: &'a Option<Arc<str>>,
+    key: &'a Option<Arc<str>>,
+    client: &'a Option<Arc<str>>,
+    client_request_id: &'a Option<Arc<str>>,
+    provider_request_id: &'a Option<Arc<str>>,
+    exchange_duration_ms: u64,
+    time_to_first_token_ms: Option<u64>,
+    upstream_duration_ms: Option<u64>,
+    overhead_duration_us: Option<u64>,
+    detail: &'a Option<Arc<str>>,
+}
+
+impl<'a> Line<'a> {
+    fn of(event: &'a Event, beside: &'a Beside) -> Line<'a> {
+        let (opening, closing) = (&event.opening, &event.closing);
+        let usage = &closing.usage;
+        Line {
+            timestamp: closing.ended_at.to_rfc3339(),
+            level: "INFO",
+            message: "exchange",
+            exchange_id: opening.exchange,
+            attempt: opening.attempt,
+            outcome: closing.outcome.name(),
+            status: closing.status,
+            provider: &opening.provider,
+            dialect: opening.dialect.name(),
+            operation: opening.operation.name(),
+            requested_model: &opening.requested_model,
+            upstream_model: &opening.upstream_model,
+            response_model: &closing.response_model,
+            stream: opening.stream,
+            complete: closing.complete,
+            input_tokens: usage.input_tokens(),
+            cache_read_input_tokens: usage.cache_read_input_tokens(),
+            output_tokens: usage.output_tokens(),
+            reasoning_output_tokens: usage.reasoning_output_tokens(),
+            usage_source: closing.usage_source.name(),
+            cost_usd: cost(event),
+            pricing: pricing_word(&closing.pricing),
+            estimated_cost_usd: opening.estimate,
+            ceiling_cost_usd: opening.ceiling,
+            decision: &opening.decision,
+            rule: &opening.rule,
+            team: &opening.caller.team,
+            project: &opening.caller.project,
+            key: &opening.caller.key,
+            client: &beside.client,
+            client_request_id: &opening.client_request_id,
+            provider_request_id: &closing.provider_request_id,
+            exchange_duration_ms: closing.ended_at.micros_since(opening.started_at) / 1_000,
+            time_to_first_token_ms: closing.first_token_micros.map(|micros| micros / 1_000),
+            upstream_duration_ms: closing.upstream_micros.map(|micros| micros / 1_000),
+            overhead_duration_us: closing.overhead_micros,
+            detail: &beside.detail,
+        }
+    }
+}
+
+fn write_text(text: &mut Vec<u8>, event: &Event) -> std::io::Result<()> {
+    let (opening, closing) = (&event.opening, &event.closing);
+    let model = opening.upstream_model.as_deref().unwrap_or("-");
+    let status = closing.status.map_or_else(|| "---".to_owned(), |status| status.to_string());
+    write!(
+        text,
+        "{} {status} {:<12} {}/{model} in {} out {} ({}) {} {} ms {}",
+        closing.ended_at.to_rfc3339(),
+        opening.operation.name(),
+        opening.provider,
+        closing.usage.input_tokens(),
+        closing.usage.output_tokens(),
+        closing.usage_source.name(),
+        cost(event).map_or_else(|| pricing_word(&closing.pricing).to_owned(), |usd| format!("${usd}")),
+        closing.ended_at.micros_since(opening.started_at) / 1_000,
+        closing.outcome.name(),
+    )
+}
+
+fn cost(event: &Event) -> Option<Usd> {
+    match &event.closing.pricing {
+        Pricing::Priced(cost) => Some(cost.total),
+        Pricing::Unpriced(_) | Pricing::Unmetered => None,
+    }
+}
+
+fn pricing_word(pricing: &Pricing) -> &'static str {
+    match pricing {
+        Pricing::Priced(_) => "priced",
+        Pricing::Unpriced(_) => "unpriced",
+        Pricing::Unmetered => "unmetered",
+    }
+}
+
+fn shown<S: Serializer>(value: &impl Display, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
+}
+
+fn shown_if_known<S: Serializer>(value: &Option<impl Display>, serializer: S) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(value) => serializer.collect_str(value),
+        None => serializer.serialize_none(),
+    }
+}
