@@ -1,0 +1,53 @@
+//! The past under new rules: the ledger's events, oldest first, asked again of another rules folder and a book in
+//! memory. Says what would have been blocked, swapped and clamped, and what that would have saved.
+//!
+//! Constant memory apart from the budgets' instances and the calls under way at a time.
+
+mod book;
+mod limits;
+mod recall;
+mod replay;
+mod report;
+
+pub use replay::{Backtest, Premises, windows_begun_before};
+pub use report::{BudgetCurve, ChangedCall, DayPoint, Report, RuleLine, TeamLine, Totals, amount};
+
+use crate::store::{EventQuery, EventRow, Order, Reader, Remembered, StoreError, TimeRange};
+use std::sync::mpsc::sync_channel;
+
+/// Rows read in one transaction and handed on together.
+const PAGE_ROWS: usize = 4_000;
+/// Pages read ahead.
+const PAGES_AHEAD_MAX: usize = 2;
+
+/// Shows every event of a range to a backtest; one thread reads while this one decides. `seen`: rows so far.
+pub fn replay(
+    reader: &Reader,
+    range: TimeRange,
+    backtest: &mut Backtest,
+    seen: &mut dyn FnMut(u64),
+) -> Result<(), StoreError> {
+    let (sender, receiver) = sync_channel::<Vec<EventRow>>(PAGES_AHEAD_MAX);
+    std::thread::scope(|scope| {
+        let reading = scope.spawn(move || {
+            let mut query = EventQuery { range, order: Order::OldestFirst, limit: PAGE_ROWS, ..EventQuery::default() };
+            let mut remembered = Remembered::default();
+            loop {
+                let mut page = Vec::with_capacity(PAGE_ROWS);
+                let last = reader.visit_events(&query, &mut remembered, &mut |row| page.push(row))?;
+                let is_last = page.len() < PAGE_ROWS;
+                if sender.send(page).is_err() || is_last {
+                    return Ok(());
+                }
+                query.after = last.or(query.after);
+            }
+        });
+        let mut rows = 0;
+        for page in receiver {
+            page.iter().for_each(|row| backtest.observe(row));
+            rows += page.len() as u64;
+            seen(rows);
+        }
+        reading.join().unwrap_or(Ok(()))
+    })
+}
