@@ -159,6 +159,7 @@ fn call(ledger: &Ledger, now: Timestamp) -> (Opening, Closing) {
         request_bytes: 2_048,
         response_bytes: 9_000,
         withheld: Usd::ZERO,
+        deferred: None,
     };
     (opening, closing)
 }

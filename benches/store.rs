@@ -207,6 +207,7 @@ fn event(n: u64, apart: i64, salt: u64) -> Event {
             request_bytes: 4_096,
             response_bytes: 900,
             withheld: Usd::ZERO,
+            deferred: None,
         },
     }
 }

@@ -72,6 +72,32 @@ pub struct Closing {
     pub response_bytes: u64,
     /// Held above the best estimate when the process died; released by `farebox ledger resolve`.
     pub withheld: Usd,
+    pub deferred: Option<Box<Deferred>>,
+}
+
+/// Work that goes on after its answer: a background response, a batch.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Deferred {
+    /// What it used is told later, under this name of the provider's.
+    Begun { reference: Arc<str> },
+    /// It is done. The store books what is missing on the event that began it, once, however often it is told.
+    Ended {
+        reference: Arc<str>,
+        uses: Vec<LateUse>,
+        /// Where no event of ours began it, it is booked on this one.
+        adopt: bool,
+    },
+}
+
+/// What background work used, of one model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LateUse {
+    /// Of the adjustment, if it comes to one.
+    pub id: EventId,
+    pub model: Option<Arc<str>>,
+    pub service_tier: Option<Arc<str>>,
+    pub usage: TokenUsage,
+    pub pricing: Pricing,
 }
 
 /// One row of the ledger.

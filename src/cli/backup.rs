@@ -261,7 +261,7 @@ fn at(path: &Path) -> impl Fn(io::Error) -> Failure {
 mod tests {
     use super::*;
     use crate::store::fixtures::{NOON, call};
-    use crate::store::{JournalPosition, Store, UsageQuery};
+    use crate::store::{JournalPosition, SCHEMA_VERSION, Store, UsageQuery};
     use tempfile::TempDir;
 
     /// A data directory with one event and one journal, and room for a backup.
@@ -283,7 +283,7 @@ mod tests {
     fn a_backup_of_a_running_node_restores_to_the_same_ledger() {
         let (place, mut store, data, copy) = node();
         let done = copy_out(&data, &copy).unwrap();
-        assert_eq!((done.schema_version, done.journal_files), (1, 1));
+        assert_eq!((done.schema_version, done.journal_files), (SCHEMA_VERSION, 1));
         store.fold(1, &[call(NOON, 1)], JournalPosition { segment: 0, offset: 2 }).unwrap();
         let restored = place.path().join("restored");
         let done = copy_in(&copy, &restored).unwrap();
@@ -309,7 +309,7 @@ mod tests {
         crate::store::fixtures::set_schema_version(&copy, 42);
         let restored = place.path().join("restored");
         let refused = copy_in(&copy, &restored).unwrap_err().to_string();
-        assert!(refused.contains("has schema 42, this farebox knows up to 1"), "{refused}");
+        assert!(refused.contains(&format!("has schema 42, this farebox knows up to {SCHEMA_VERSION}")), "{refused}");
         assert!(!restored.exists());
         let nothing = copy_in(place.path(), &restored).unwrap_err().to_string();
         assert!(nothing.contains("is no backup"), "{nothing}");

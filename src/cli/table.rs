@@ -88,6 +88,11 @@ pub fn grouped(count: u64) -> String {
     text
 }
 
+/// An adjustment may take back.
+pub fn signed(count: i64) -> String {
+    format!("{}{}", if count < 0 { "-" } else { "" }, grouped(count.unsigned_abs()))
+}
+
 /// Names come from callers: control characters in them must not reach the terminal.
 fn printable(text: &str) -> String {
     text.chars().map(|letter| if letter.is_control() { '\u{fffd}' } else { letter }).collect()

@@ -2,12 +2,13 @@
 
 use super::fault;
 use super::place::Place;
-use super::table::{Align, Table, grouped};
+use super::table::{Align, Table, grouped, signed};
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::ids::{ExchangeId, NotAnId};
 use crate::money::pico_to_decimal;
 use crate::queries::{EventsPage, ExchangeView, Export, Misasked, Stats, StatsQuestion, ask, stats};
 use crate::store::{EventQuery, EventRow, Filter, Order, Reader, StoreError, Sums, TimeRange, UsageQuery};
+use crate::tokens::usage::TokenUsage;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -311,8 +312,8 @@ fn write_events(rows: &[EventRow], out: &mut dyn Write) -> io::Result<()> {
             model.chars().take(MODEL_LETTERS_MAX).collect(),
             row.status.map_or("-".to_owned(), |status| status.to_string()),
             if row.adjusts.is_some() { "adjustment".to_owned() } else { text(&row.outcome) },
-            grouped(row.usage.input_tokens()),
-            grouped(row.usage.output_tokens()),
+            signed(row.net(TokenUsage::input_tokens)),
+            signed(row.net(TokenUsage::output_tokens)),
             text(&row.usage_source),
             cost,
         ]);

@@ -33,7 +33,10 @@ pub fn recognise(method: &str, path: &str) -> Endpoint {
         (_, path) if is_or_is_under(path, "/v1/files") => (Operation::Files, BodyShape::Opaque, false),
         _ => (Operation::Other, BodyShape::Opaque, false),
     };
-    Endpoint { operation, model_in_path: None, stream_in_path: false, body, metered }
+    // The batch itself says no usage; its results do.
+    let batch = path.strip_prefix("/v1/messages/batches/").and_then(|rest| rest.strip_suffix("/results"));
+    let result_of = batch.filter(|_| method == "GET").map(Arc::from);
+    Endpoint { operation, model_in_path: None, result_of, stream_in_path: false, body, metered }
 }
 
 fn is_or_is_under(path: &str, root: &str) -> bool {

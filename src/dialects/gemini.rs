@@ -46,7 +46,14 @@ pub fn recognise(method: &str, path: &str) -> Endpoint {
         _ => (Operation::Other, BodyShape::Opaque, false),
     };
     let model_in_path = if verb.is_empty() { None } else { model };
-    Endpoint { operation, model_in_path, stream_in_path: verb == "streamGenerateContent", body, metered }
+    Endpoint {
+        operation,
+        model_in_path,
+        result_of: None,
+        stream_in_path: verb == "streamGenerateContent",
+        body,
+        metered,
+    }
 }
 
 /// `models/{model}`, `tunedModels/{model}`, `projects/…/publishers/google/models/{model}`.

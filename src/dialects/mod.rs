@@ -170,6 +170,8 @@ pub struct Endpoint {
     pub operation: Operation,
     /// Gemini's `/models/{model}:…`, Azure's `/deployments/{deployment}/…`; percent-decoded.
     pub model_in_path: Option<Arc<str>>,
+    /// The response or batch whose result the path asks for: `/responses/{id}`, `/batches/{id}/results`.
+    pub result_of: Option<Arc<str>>,
     /// Gemini's `:streamGenerateContent`.
     pub stream_in_path: bool,
     pub body: BodyShape,
@@ -225,6 +227,8 @@ pub struct Observation {
     pub speed: Option<Arc<str>>,
     /// What the provider itself says the call cost (OpenRouter `usage.cost`, xAI `cost_in_usd_ticks`).
     pub provider_cost: Option<Usd>,
+    /// Where a batch was of several models (Anthropic): what each used; `usage` is their sum.
+    pub by_model: Vec<(Option<Arc<str>>, TokenUsage)>,
     /// Visible text, reasoning text and tool arguments that flowed out, for counting when usage is not reported.
     pub output: OutputText,
     /// Tool calls of the provider's own, counted from output items (`web_search_call` …); merged by `meter::reading`.

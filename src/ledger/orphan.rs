@@ -42,6 +42,7 @@ pub(super) fn closing(opening: &Opening, output_tokens: u64, ended_at: Timestamp
         request_bytes: 0,
         response_bytes: 0,
         withheld: above.max(Usd::ZERO),
+        deferred: None,
     }
 }
 

@@ -19,7 +19,7 @@ pub(super) const HEADER_BYTES: usize = 17;
 pub(super) const PAYLOAD_BYTES_MAX: usize = 1 << 20;
 
 /// Counts up whenever the shape of what is encoded below changes: a journal left by another format is refused by name.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {

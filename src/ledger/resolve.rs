@@ -170,6 +170,7 @@ fn adjust(row: &EventRow, id: EventId, amount: Usd, verdict: Verdict, now: Times
         request_bytes: 0,
         response_bytes: 0,
         withheld: Usd::from_pico(-amount.as_pico()),
+        deferred: None,
     };
     Event { kind: EventKind::Adjustment { of: row.id }, opening: opening(row, id, now), closing }
 }

@@ -93,6 +93,7 @@ fn closing() -> Closing {
         request_bytes: 400,
         response_bytes: 900,
         withheld: Usd::ZERO,
+        deferred: None,
     }
 }
 

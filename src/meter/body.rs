@@ -151,9 +151,11 @@ impl Frames {
         let media_type = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
         let media_type = media_type.to_ascii_lowercase();
         match media_type.as_str() {
-            "application/x-ndjson" | "application/ndjson" | "application/jsonl" | "application/x-jsonlines" => {
-                Frames::Lines(LineSplitter::default())
-            }
+            "application/x-ndjson"
+            | "application/ndjson"
+            | "application/jsonl"
+            | "application/x-jsonl"
+            | "application/x-jsonlines" => Frames::Lines(LineSplitter::default()),
             "application/octet-stream" | "application/pdf" => Frames::Opaque,
             other if other.starts_with("audio/") || other.starts_with("image/") || other.starts_with("video/") => {
                 Frames::Opaque

@@ -3,6 +3,8 @@
 //! An [`Account`] that is dropped without [`Account::settle`] (a panic, a runtime that ends) settles itself: the drop
 //! hands it to the counting threads, and past those the reservation's own drop books its estimate.
 
+mod late;
+
 use super::Proxy;
 use crate::catalog::model::Terms;
 use crate::catalog::{Catalog, Offer, Pricing, Unpriced};
@@ -214,7 +216,7 @@ impl Unsettled {
     /// Reading → cost → settled reservation → log line and metrics.
     pub fn book(self, proxy: &Proxy, counts: Counts) -> Arc<Event> {
         let catalog = proxy.catalog.load();
-        let closing = self.closing(&catalog, &counts);
+        let closing = Closing { deferred: self.deferred(proxy, &catalog), ..self.closing(&catalog, &counts) };
         let beside = Beside {
             model_label: self.call.offer.as_ref().map(|offer| Arc::clone(&offer.model.id)),
             client: self.call.client.clone(),
@@ -261,6 +263,7 @@ impl Unsettled {
             request_bytes: self.request_bytes,
             response_bytes: self.response_bytes,
             withheld: Usd::ZERO,
+            deferred: None,
         }
     }
 

@@ -62,6 +62,14 @@ impl<'b> Line<'b> {
         }
     }
 
+    pub fn signed(&mut self, value: i64) {
+        self.comma();
+        if value < 0 {
+            self.buffer.push(b'-');
+        }
+        self.digits(u128::from(value.unsigned_abs()));
+    }
+
     pub fn flag(&mut self, value: bool) {
         self.comma();
         self.buffer.extend_from_slice(if value { b"true" } else { b"false" });

@@ -4,7 +4,7 @@
 use super::csv::{Line, Moments};
 use crate::ids::EventId;
 use crate::store::{EventQuery, EventRow, Filter, Order, Reader, Remembered, StoreError, TimeRange};
-use crate::tokens::usage::Kind;
+use crate::tokens::usage::{Kind, TokenUsage};
 
 /// Rows read in one transaction.
 pub const PAGE_ROWS: usize = 10_000;
@@ -198,14 +198,14 @@ fn write_row(buffer: &mut Vec<u8>, row: &EventRow, moments: &mut (Moments, Momen
     line.flag(row.complete);
     line.text(row.finish_reason.as_deref());
     line.text(row.usage_source.as_deref());
-    line.number(row.usage.input_tokens());
-    line.number(row.usage.cache_read_input_tokens());
-    line.number(row.usage.cache_write_input_tokens());
-    line.number(row.usage.output_tokens());
+    line.signed(row.net(TokenUsage::input_tokens));
+    line.signed(row.net(TokenUsage::cache_read_input_tokens));
+    line.signed(row.net(TokenUsage::cache_write_input_tokens));
+    line.signed(row.net(TokenUsage::output_tokens));
     line.text(row.pricing.as_deref());
     line.money(row.cost.map(|cost| cost.widen()));
     for kind in Kind::ALL {
-        line.number(row.usage[kind]);
+        line.signed(row.units(kind));
     }
     for pico in row.cost_by_kind {
         line.money(row.cost.map(|_| i128::from(pico)));

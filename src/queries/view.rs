@@ -28,6 +28,17 @@ impl Serialize for Units<'_> {
     }
 }
 
+/// The units of a row by kind; below zero where an adjustment takes back.
+#[derive(Debug)]
+struct NetUnits<'a>(&'a EventRow);
+
+impl Serialize for NetUnits<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let units = Kind::ALL.into_iter().map(|kind| (kind.name(), self.0.units(kind)));
+        serializer.collect_map(units.filter(|(_, units)| *units != 0))
+    }
+}
+
 /// One row of the ledger.
 #[derive(Debug, Serialize)]
 pub struct EventView<'a> {
@@ -61,12 +72,12 @@ pub struct EventView<'a> {
     complete: bool,
     finish_reason: Option<&'a str>,
     usage_source: Option<&'a str>,
-    input_tokens: u64,
-    cache_read_input_tokens: u64,
-    cache_write_input_tokens: u64,
-    output_tokens: u64,
-    reasoning_output_tokens: u64,
-    units: Units<'a>,
+    input_tokens: i64,
+    cache_read_input_tokens: i64,
+    cache_write_input_tokens: i64,
+    output_tokens: i64,
+    reasoning_output_tokens: i64,
+    units: NetUnits<'a>,
     pricing: Option<&'a str>,
     cost_usd: Option<Pico>,
     cost_by_kind_usd: Parts<'a>,
@@ -124,12 +135,12 @@ impl<'a> From<&'a EventRow> for EventView<'a> {
             complete: row.complete,
             finish_reason: row.finish_reason.as_deref(),
             usage_source: row.usage_source.as_deref(),
-            input_tokens: row.usage.input_tokens(),
-            cache_read_input_tokens: row.usage.cache_read_input_tokens(),
-            cache_write_input_tokens: row.usage.cache_write_input_tokens(),
-            output_tokens: row.usage.output_tokens(),
-            reasoning_output_tokens: row.usage.reasoning_output_tokens(),
-            units: Units(&row.usage),
+            input_tokens: row.net(TokenUsage::input_tokens),
+            cache_read_input_tokens: row.net(TokenUsage::cache_read_input_tokens),
+            cache_write_input_tokens: row.net(TokenUsage::cache_write_input_tokens),
+            output_tokens: row.net(TokenUsage::output_tokens),
+            reasoning_output_tokens: row.net(TokenUsage::reasoning_output_tokens),
+            units: NetUnits(row),
             pricing: row.pricing.as_deref(),
             cost_usd: money(row.cost),
             cost_by_kind_usd: Parts(&row.cost_by_kind),
@@ -181,21 +192,20 @@ pub struct ExchangeView<'a> {
     cost_usd: Pico,
     /// Attempts whose cost is unknown.
     unpriced_attempts: usize,
-    input_tokens: u64,
-    output_tokens: u64,
+    input_tokens: i64,
+    output_tokens: i64,
     events: Vec<EventView<'a>>,
 }
 
 impl<'a> ExchangeView<'a> {
     pub fn new(id: ExchangeId, rows: &'a [EventRow]) -> Self {
-        let mut usage = TokenUsage::ZERO;
-        rows.iter().for_each(|row| usage.add(&row.usage));
+        let net = |sum: fn(&TokenUsage) -> u64| rows.iter().map(|row| row.net(sum)).sum();
         ExchangeView {
             exchange_id: id.to_string(),
             cost_usd: Pico(rows.iter().filter_map(|row| row.cost).map(Usd::widen).sum()),
             unpriced_attempts: rows.iter().filter(|row| row.cost.is_none()).count(),
-            input_tokens: usage.input_tokens(),
-            output_tokens: usage.output_tokens(),
+            input_tokens: net(TokenUsage::input_tokens),
+            output_tokens: net(TokenUsage::output_tokens),
             events: rows.iter().map(EventView::from).collect(),
         }
     }

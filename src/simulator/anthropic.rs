@@ -1,6 +1,8 @@
 //! The Anthropic dialect: `/v1/messages` whole and streamed, `count_tokens`, models (Anthropic API reference; event
 //! order as in its "Streaming messages" page).
 
+mod batches;
+
 use super::answer::{Answer, Ask, Content, calls_for_a_tool};
 use super::json::{array, members_in_order, null, object, text, with_member};
 use super::reply::{Call, Reply, event};
@@ -19,6 +21,9 @@ pub fn reply(call: &Call<'_>) -> Reply {
         ("POST", "/v1/messages/count_tokens") => {
             let counted = tokens_of_request(&call.json).to_string();
             Reply::json("count_tokens", object([("input_tokens", counted)]))
+        }
+        (_, path) if path.starts_with("/v1/messages/batches") => {
+            batches::reply(call, path["/v1/messages/batches".len()..].trim_start_matches('/'))
         }
         ("GET", path) if path.starts_with("/v1/models") => models(path),
         (method, path) => error(404, &format!("Not found: {method} {path}")),

@@ -73,6 +73,7 @@ pub(crate) fn call(at: Timestamp, sequence: u64) -> Event {
             request_bytes: 4_096,
             response_bytes: 900,
             withheld: Usd::ZERO,
+            deferred: None,
         },
     }
 }

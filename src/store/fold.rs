@@ -2,7 +2,7 @@
 
 use super::names::{Interner, NameKind};
 use super::row::COLUMNS;
-use super::{JournalPosition, saturate};
+use super::{JournalPosition, deferred, saturate};
 use crate::catalog::{Pricing, Unpriced};
 use crate::event::{Event, EventKind};
 use crate::tokens::usage::Kind;
@@ -49,7 +49,7 @@ pub(super) fn fold(
             bind(&transaction, interner, event, &mut insert)?;
             if insert.raw_execute()? == 1 {
                 note.execute([saturate(event.opening.id.0)])?;
-                fresh += 1;
+                fresh += 1 + deferred::follow(&transaction, interner, event)?;
             }
         }
         transaction

@@ -14,6 +14,7 @@
 //! *Invariant:* sums of money never pass through SQLite's 64-bit `SUM` whole: it overflows at 9.2 million dollars.
 
 mod backup;
+mod deferred;
 mod fold;
 mod measures;
 mod names;
@@ -28,6 +29,7 @@ mod vocabulary;
 pub use backup::Copied;
 pub use reader::{EventQuery, Order, Reader};
 pub use row::{EventRow, RateSet, Remembered};
+pub use schema::SCHEMA_VERSION;
 pub use usage::{Group, Sums, Usage, UsageQuery};
 pub use verify::{Fault, Progress, Report};
 pub use vocabulary::{Dimension, Filter, GroupBy, TimeRange, TimeUnit};

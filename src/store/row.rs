@@ -104,6 +104,8 @@ pub struct EventRow {
     pub complete: bool,
     pub finish_reason: Option<Arc<str>>,
     pub usage: TokenUsage,
+    /// What an adjustment takes back of its event's units.
+    pub usage_less: TokenUsage,
     pub usage_source: Option<Arc<str>>,
     /// `priced`, `unmetered`, or why there is no price.
     pub pricing: Option<Arc<str>>,
@@ -126,6 +128,18 @@ pub struct EventRow {
     pub upstream_micros: Option<u64>,
     pub request_bytes: u64,
     pub response_bytes: u64,
+}
+
+impl EventRow {
+    /// A sum over the units; below zero where an adjustment takes back.
+    pub fn net(&self, sum: fn(&TokenUsage) -> u64) -> i64 {
+        saturate(sum(&self.usage)).saturating_sub(saturate(sum(&self.usage_less)))
+    }
+
+    /// The units of a kind; below zero where an adjustment takes back.
+    pub fn units(&self, kind: Kind) -> i64 {
+        saturate(self.usage[kind]).saturating_sub(saturate(self.usage_less[kind]))
+    }
 }
 
 /// What an event was priced with.
@@ -170,6 +184,7 @@ impl<'c> Decoder<'c> {
         let mut column = Columns { row, place: 0 };
         let column = &mut column;
         let pricing;
+        let usage;
         Ok(EventRow {
             id: EventId(column.unsigned()?),
             exchange: ExchangeId(column.unsigned()?),
@@ -224,7 +239,12 @@ impl<'c> Decoder<'c> {
             upstream_micros: column.integer()?.map(i64::unsigned_abs),
             request_bytes: column.unsigned()?,
             response_bytes: column.unsigned()?,
-            usage: column.usage()?,
+            usage_less: {
+                let less;
+                (usage, less) = column.usage()?;
+                less
+            },
+            usage,
             cost_by_kind: column.costs()?,
         })
     }
@@ -290,12 +310,15 @@ impl Columns<'_, '_> {
         })
     }
 
-    fn usage(&mut self) -> rusqlite::Result<TokenUsage> {
-        let mut usage = TokenUsage::ZERO;
+    /// Units above zero and below.
+    fn usage(&mut self) -> rusqlite::Result<(TokenUsage, TokenUsage)> {
+        let (mut usage, mut less) = (TokenUsage::ZERO, TokenUsage::ZERO);
         for kind in Kind::ALL {
-            usage[kind] = self.unsigned()?;
+            let units = self.number()?;
+            let side = if units < 0 { &mut less } else { &mut usage };
+            side[kind] = units.unsigned_abs();
         }
-        Ok(usage)
+        Ok((usage, less))
     }
 
     fn costs(&mut self) -> rusqlite::Result<[i64; Kind::COUNT]> {

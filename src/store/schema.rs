@@ -21,7 +21,13 @@ const BUSY_WAIT: Duration = Duration::from_secs(10);
 const STATEMENTS_MAX: usize = 64;
 
 /// In order; an applied one is never edited: its checksum is kept in the file.
-const MIGRATIONS: [Migration; 1] = [Migration { name: "0001_ledger", sql: include_str!("migrations/0001_ledger.sql") }];
+const MIGRATIONS: [Migration; 2] = [
+    Migration { name: "0001_ledger", sql: include_str!("migrations/0001_ledger.sql") },
+    Migration { name: "0002_deferred", sql: include_str!("migrations/0002_deferred.sql") },
+];
+
+/// The schema that this farebox writes.
+pub const SCHEMA_VERSION: i64 = MIGRATIONS.len() as i64;
 
 struct Migration {
     name: &'static str,
@@ -91,7 +97,7 @@ fn check_identity(connection: &Connection, path: &Path) -> Result<(), StoreError
     if !is_new && application != i64::from(APPLICATION_ID) {
         return Err(StoreError::NotALedger { path: path.to_owned() });
     }
-    let (found, known) = (schema_version(connection)?, MIGRATIONS.len() as i64);
+    let (found, known) = (schema_version(connection)?, SCHEMA_VERSION);
     if found > known {
         return Err(StoreError::Newer { path: path.to_owned(), found, known });
     }

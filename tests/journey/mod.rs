@@ -5,5 +5,6 @@ mod choosing;
 mod dialects;
 mod egress;
 mod first_call;
+mod late;
 mod surface;
 mod tls;

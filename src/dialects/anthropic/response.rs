@@ -4,8 +4,15 @@ use super::super::json::{Broken, Reader, Shape};
 use super::*;
 use crate::tokens::usage::Kind;
 
-/// One event of a stream. What cannot be read is passed over: nothing is guessed.
-pub fn observe_event(_endpoint: &Endpoint, _flavor: Flavor, event: sse::Event<'_>, seen: &mut Observation) {
+/// Models of one batch that are told apart.
+const BATCH_MODELS_MAX: usize = 64;
+
+/// One event of a stream, or one line of a batch's results. What cannot be read is passed over: nothing is guessed.
+pub fn observe_event(endpoint: &Endpoint, _flavor: Flavor, event: sse::Event<'_>, seen: &mut Observation) {
+    if endpoint.operation == Operation::Batches {
+        let _ = batch_line(&mut Reader::new(event.data), seen);
+        return;
+    }
     let mut kind = event.name.map(str::to_owned);
     let mut parts = EventParts::default();
     let _ = Reader::new(event.data).object(|name, reader| {
@@ -275,36 +282,52 @@ impl Tokens {
 
 /// `GET /v1/messages/batches/{id}/results`: an object for each request, one a line; `GET …/{id}`: the batch's state.
 fn observe_batch(body: &[u8], seen: &mut Observation) {
-    let mut sum: Option<TokenUsage> = None;
     let mut reader = Reader::new(body);
     while reader.shape() == Shape::Object {
-        let mut one = Observation::default();
-        let read = reader.object(|name, reader| {
-            match name {
-                "id" => seen.response_id = shared(reader)?,
-                "processing_status" => seen.pending = reader.text()?.is_some_and(|status| status.raw() != b"ended"),
-                "result" => {
-                    reader.object(|name, reader| match name {
-                        "message" => read_message(reader, &mut one, true),
-                        _ => Ok(()),
-                    })?;
-                }
-                _ => {}
-            }
-            Ok(())
-        });
-        if let Some(usage) = &one.usage {
-            sum.get_or_insert(TokenUsage::ZERO).add(usage);
-            seen.response_model = seen.response_model.take().or(one.response_model);
-            seen.service_tier = one.service_tier.or(seen.service_tier.take());
-        }
-        if read.is_err() {
+        if batch_line(&mut reader, seen).is_err() {
             break;
         }
     }
-    seen.usage_is_final = sum.is_some();
-    seen.usage = sum;
     seen.finished = true;
+}
+
+/// One line of the results, or the batch itself.
+fn batch_line(reader: &mut Reader<'_>, seen: &mut Observation) -> Result<(), Broken> {
+    let mut one = Observation::default();
+    let read = reader.object(|name, reader| {
+        match name {
+            "id" => seen.response_id = shared(reader)?,
+            "processing_status" => seen.pending = reader.text()?.is_some_and(|status| status.raw() != b"ended"),
+            "result" => {
+                reader.object(|name, reader| match name {
+                    "message" => read_message(reader, &mut one, true),
+                    _ => Ok(()),
+                })?;
+            }
+            _ => {}
+        }
+        Ok(())
+    });
+    if let Some(usage) = &one.usage {
+        seen.usage.get_or_insert(TokenUsage::ZERO).add(usage);
+        seen.usage_is_final = true;
+        seen.service_tier = one.service_tier.or(seen.service_tier.take());
+        add_to(&mut seen.by_model, &one.response_model, usage);
+        seen.response_model = seen.response_model.take().or(one.response_model);
+    }
+    read.map(drop)
+}
+
+/// More models than any batch has: the usage of the rest is of no model, so that it stays unpriced and is not lost.
+fn add_to(by_model: &mut Vec<(Option<Arc<str>>, TokenUsage)>, model: &Option<Arc<str>>, usage: &TokenUsage) {
+    if let Some((_, sum)) = by_model.iter_mut().find(|(known, _)| known == model) {
+        return sum.add(usage);
+    }
+    let model = model.clone().filter(|_| by_model.len() < BATCH_MODELS_MAX);
+    match by_model.iter_mut().find(|(known, _)| *known == model) {
+        Some((_, sum)) => sum.add(usage),
+        None => by_model.push((model, *usage)),
+    }
 }
 
 /// A string member as it is kept.

@@ -33,7 +33,10 @@ pub fn recognise(method: &str, path: &str) -> Endpoint {
     let from = named_at.map_or(0, |at| at + 2);
     let found = (from..lower.len()).find_map(|at| known(method, &lower[at..]));
     let (operation, body, metered) = found.unwrap_or((Operation::Other, BodyShape::Opaque, false));
-    Endpoint { operation, model_in_path, stream_in_path: false, body, metered }
+    let stored = matches!(operation, Operation::StoredResponse | Operation::Batches) && method == "GET";
+    let stands_last = matches!(lower.iter().rev().nth(1), Some(&"responses" | &"batches"));
+    let result_of = segments.last().filter(|_| stored && stands_last).map(|id| Arc::from(id.as_ref()));
+    Endpoint { operation, model_in_path, result_of, stream_in_path: false, body, metered }
 }
 
 fn known(method: &str, words: &[&str]) -> Option<(Operation, BodyShape, bool)> {
@@ -133,6 +136,21 @@ mod tests {
         ] {
             let found = recognise(method, path);
             assert_eq!((found.operation, found.body, found.metered), (operation, body, metered), "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn the_path_of_a_result_names_what_it_is_of() {
+        let result_of = |method, path| recognise(method, path).result_of;
+        assert_eq!(result_of("GET", "/v1/responses/resp_1").as_deref(), Some("resp_1"));
+        assert_eq!(result_of("GET", "/openai/v1/batches/batch_1/").as_deref(), Some("batch_1"));
+        for (method, path) in [
+            ("GET", "/v1/responses/resp_1/input_items"),
+            ("DELETE", "/v1/responses/resp_1"),
+            ("GET", "/v1/batches"),
+            ("GET", "/v1/models/gpt-4o"),
+        ] {
+            assert_eq!(result_of(method, path), None, "{method} {path}");
         }
     }
 

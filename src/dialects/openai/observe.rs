@@ -59,7 +59,8 @@ fn body(operation: Operation, flavor: Flavor, bytes: &[u8], whole: Whole, seen: 
     seen.finished |= said.ended || is_whole;
     if let Some(mut reported) = said.usage {
         reported.cached_beside(said.cached_beside);
-        let is_final = seen.finished || seen.finish_reason.is_some() || !said.has_choices;
+        let told = seen.finished || seen.finish_reason.is_some() || !said.has_choices;
+        let is_final = told && !seen.pending;
         take_usage(reported, is_final, operation, flavor, seen);
     } else if let Some(millis) = said.duration_millis.filter(|_| operation == Operation::Transcription) {
         seen.usage = Some(crate::tokens::usage::TokenUsage::ZERO.with(Kind::AudioMillis, millis));

@@ -8,6 +8,9 @@ use crate::simulator::shelf::Thing;
 const MODELS: [&str; 8] =
     ["gpt-4o", "gpt-4o-mini", "gpt-5", "gpt-6.1-sol", "o3", "text-embedding-3-small", "gpt-image-1", "whisper-1"];
 
+/// What every batch turns out to have been of.
+const BATCH_MODEL: &str = "gpt-4o-mini";
+
 pub fn models(path: &str) -> Reply {
     let model = |id: &str| {
         let owner = text("simulator");
@@ -62,7 +65,7 @@ pub fn batches(call: &Call<'_>, rest: &str) -> Reply {
         return kept(call, "batches", "batch_", rest);
     }
     let id = format!("batch_sim{}", id_of(call.wishes, call.occasion));
-    let batch = |status: &str, usage: String| {
+    let batch = |status: &str, model: String, usage: String| {
         object([
             ("id", text(&id)),
             ("object", text("batch")),
@@ -74,6 +77,7 @@ pub fn batches(call: &Call<'_>, rest: &str) -> Reply {
             ("output_file_id", null()),
             ("created_at", created_at(call.wishes, call.occasion).to_string()),
             ("request_counts", object([("total", "2".into()), ("completed", "2".into()), ("failed", "0".into())])),
+            ("model", model),
             ("usage", usage),
             ("metadata", null()),
         ])
@@ -85,9 +89,9 @@ pub fn batches(call: &Call<'_>, rest: &str) -> Reply {
         ("output_tokens_details", object([("reasoning_tokens", "0".into())])),
         ("total_tokens", "240".into()),
     ]);
-    let (pending, done) = (batch("in_progress", null()), batch("completed", used));
+    let (pending, done) = (batch("in_progress", null(), null()), batch("completed", text(BATCH_MODEL), used));
     call.shelf.put(Thing { id: id.clone(), pending, done, looks: 0 });
-    Reply::json("batches", batch("validating", null()))
+    Reply::json("batches", batch("validating", null(), null()))
 }
 
 fn kept(call: &Call<'_>, operation: &'static str, prefix: &str, rest: &str) -> Reply {
