@@ -2,7 +2,7 @@
 
 use crate::proxy::route::RESERVED_SEGMENTS;
 use crate::proxy::settings::{BaseUrl, Fallback, Network};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -129,13 +129,11 @@ pub fn address(text: &str) -> Read<SocketAddr> {
 }
 
 pub fn network(text: &str) -> Read<Network> {
-    const REMEDY: &str = "write an address or a range: `127.0.0.1`, `10.0.0.0/8`, `fd00::/8`";
-    let (address, prefix) = text.split_once('/').map_or((text, None), |(address, prefix)| (address, Some(prefix)));
-    let Ok(address) = address.parse::<IpAddr>() else { return wrong("is not an address range", REMEDY) };
-    let width = if address.is_ipv4() { 32 } else { 128 };
-    match prefix.map_or(Ok(width), str::parse) {
-        Ok(prefix) if prefix <= width => Ok(Network { address, prefix }),
-        _ => wrong("is not an address range", REMEDY),
+    match text.parse() {
+        Ok(network) => Ok(network),
+        Err(_) => {
+            wrong("is not an address range", "write an address or a range: `127.0.0.1`, `10.0.0.0/8`, `fd00::/8`")
+        }
     }
 }
 

@@ -2,8 +2,9 @@
 
 use crate::dialects::{Dialect, Flavor};
 use crate::secret::Secret;
+pub use crate::tenants::Network;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,25 +45,6 @@ pub struct Settings {
 pub struct ListenerTls {
     pub certificate: PathBuf,
     pub key: PathBuf,
-}
-
-/// An address range: `10.0.0.0/8`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Network {
-    pub address: IpAddr,
-    pub prefix: u8,
-}
-
-impl Network {
-    pub fn contains(&self, address: IpAddr) -> bool {
-        let bits = |ip: IpAddr| match ip {
-            IpAddr::V4(v4) => (u128::from(u32::from(v4)) << 96, 32u8),
-            IpAddr::V6(v6) => (u128::from(v6), 128u8),
-        };
-        let ((mine, width), (theirs, their_width)) = (bits(self.address), bits(address));
-        let mask = if self.prefix == 0 { 0 } else { u128::MAX << (128 - u32::from(self.prefix.min(width))) };
-        width == their_width && mine & mask == theirs & mask
-    }
 }
 
 /// One provider.
