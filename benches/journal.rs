@@ -62,7 +62,7 @@ fn generate(ledger: &Ledger, calls_per_second: u32, length: Duration) -> (Vec<Du
             let now = SystemClock.now();
             let (opening, closing) = call(ledger, now);
             let start = Instant::now();
-            let reservation = runtime.block_on(admission.reserve(opening, Vec::new())).unwrap();
+            let reservation = runtime.block_on(admission.reserve(opening, Vec::new(), Duration::ZERO)).unwrap();
             reserve.push(start.elapsed());
             let start = Instant::now();
             std::hint::black_box(reservation.settle(closing));
@@ -82,7 +82,7 @@ fn folding(events: u64) {
     let began = Instant::now();
     for _ in 0..events {
         let (opening, closing) = call(&ledger, SystemClock.now());
-        runtime.block_on(admission.reserve(opening, Vec::new())).unwrap().settle(closing);
+        runtime.block_on(admission.reserve(opening, Vec::new(), Duration::ZERO)).unwrap().settle(closing);
     }
     let journalled = began.elapsed();
     let closed = ledger.close();

@@ -209,6 +209,7 @@ fn event(n: u64, apart: i64, salt: u64) -> Event {
             withheld: Usd::ZERO,
             deferred: None,
         },
+        charges: Vec::new(),
     }
 }
 

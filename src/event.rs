@@ -1,6 +1,7 @@
 //! The ledger's event: what one attempt was, what it used, what it cost. Written once, never changed; a correction is
 //! another event.
 
+use crate::budget::account::Charge;
 use crate::catalog::Pricing;
 use crate::clock::Timestamp;
 use crate::dialects::{Dialect, Operation};
@@ -100,21 +101,29 @@ pub struct LateUse {
     pub pricing: Pricing,
 }
 
+impl Closing {
+    /// The cost that counts: pico-dollars of a priced attempt, zero (with a named reason beside) of any other.
+    pub fn cost(&self) -> Usd {
+        match &self.pricing {
+            Pricing::Priced(cost) => cost.total,
+            Pricing::Unpriced(_) | Pricing::Unmetered => Usd::ZERO,
+        }
+    }
+}
+
 /// One row of the ledger.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Event {
     pub kind: EventKind,
     pub opening: Opening,
     pub closing: Closing,
+    /// What it takes from budgets, an account each.
+    pub charges: Vec<Charge>,
 }
 
 impl Event {
-    /// The cost that counts: pico-dollars of a priced attempt, zero (with a named reason beside) of any other.
     pub fn cost(&self) -> Usd {
-        match &self.closing.pricing {
-            Pricing::Priced(cost) => cost.total,
-            Pricing::Unpriced(_) | Pricing::Unmetered => Usd::ZERO,
-        }
+        self.closing.cost()
     }
 }
 

@@ -4,10 +4,13 @@
 //! account of its own, whose id is derived from those three, so that every process and every start names it alike.
 #![deny(clippy::float_arithmetic)]
 
+pub mod account;
 pub mod book;
+pub mod lease;
 pub mod window;
 
-use book::{BudgetId, Unit};
+use crate::clock::Timestamp;
+use account::{BudgetId, SeriesId, Unit};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use window::{Window, WindowRule};
@@ -52,6 +55,8 @@ pub enum Hardness {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Instance {
     pub account: BudgetId,
+    /// The same for every window of one budget and scope.
+    pub series: SeriesId,
     pub budget: Arc<Budget>,
     /// The `for_each` values, canonical and readable: `team=research user=ann`; empty where there are none.
     pub scope: Arc<str>,
@@ -59,17 +64,33 @@ pub struct Instance {
 }
 
 impl Instance {
-    /// The account's id is the first 8 bytes of BLAKE3 over name, scope and window start, so that no table is needed to
-    /// agree on it. The store keeps all three beside the id and refuses a second meaning.
+    /// The account's id is the first 8 bytes of BLAKE3 over name, unit, scope and window start, so that no table is
+    /// needed to agree on it. The store keeps all of them beside the id and refuses a second meaning.
     pub fn new(budget: Arc<Budget>, scope: Arc<str>, window: Window) -> Instance {
         let mut hash = blake3::Hasher::new();
-        for part in [budget.name.as_bytes(), b"\0", scope.as_bytes(), b"\0", &window.start.as_micros().to_le_bytes()] {
+        for part in [budget.name.as_bytes(), b"\0", &[budget.unit as u8], b"\0", scope.as_bytes(), b"\0"] {
             hash.update(part);
         }
-        let mut id = [0u8; 8];
-        hash.finalize_xof().fill(&mut id);
-        Instance { account: BudgetId(u64::from_le_bytes(id)), budget, scope, window }
+        let series = SeriesId(first_8_bytes(&hash));
+        hash.update(&window.start.as_micros().to_le_bytes());
+        Instance { account: BudgetId(first_8_bytes(&hash)), series, budget, scope, window }
     }
+
+    /// The same budget and scope in the window (of a rolling one: in the bucket) that began at `start`.
+    pub fn sibling(&self, start: Timestamp) -> Instance {
+        let shifted = |moment: Timestamp| {
+            if moment.0 == i64::MAX { moment } else { Timestamp(moment.0 - self.window.start.0 + start.0) }
+        };
+        let Window { end, counts_from, .. } = self.window;
+        let window = Window { start, end: shifted(end), counts_from: shifted(counts_from) };
+        Instance::new(self.budget.clone(), self.scope.clone(), window)
+    }
+}
+
+fn first_8_bytes(hash: &blake3::Hasher) -> u64 {
+    let mut id = [0u8; 8];
+    hash.finalize_xof().fill(&mut id);
+    u64::from_le_bytes(id)
 }
 
 /// What a request wants of one instance, in its unit.

@@ -8,29 +8,32 @@
 //! *Invariant:* [`Admission::reserve`] returns only after the record's `pwrite` returned, so no byte leaves before.
 //! *Invariant:* every reservation ends in exactly one event: settled, or closed by its drop, or by recovery.
 
+use super::desk::{Desk, grant_from_memory};
 use super::journal::{Journal, NotAppended};
-use super::orphan;
 use super::queue::FoldQueue;
-use super::record::{Draft, Kind, Progressed, Reserved, Settled};
+use super::record::{Draft, Kind, Reserved};
+use super::reservation::Open;
 use super::{OnFailure, Settings};
-use crate::budget::book::{Actual, Blocked, Book, Claim, HoldId, Overrun};
-use crate::catalog::Pricing;
+use crate::budget::book::{Blocked, Book, Denied, Hold, HoldId};
+use crate::budget::{Balance, Budget, Demand, Instance};
 use crate::clock::{Clock, Timestamp};
-use crate::event::{Closing, Event, EventKind, Opening, Outcome};
+use crate::event::Opening;
 use crate::ids::EventId;
 use crate::store::JournalPosition;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
-/// Output tokens between two progress records of a stream.
-const PROGRESS_TOKENS: u64 = 1_000;
+pub use super::reservation::Reservation;
+
 /// Kept free for the settlement of a reservation, above the length of its own record.
 const SETTLEMENT_BYTES: u64 = 2 << 10;
+/// Kept free for what a settlement charges one account.
+const CHARGE_BYTES: u64 = 20;
 
 /// Why an attempt was not admitted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -54,6 +57,9 @@ pub enum Away {
     NoRoom(Arc<str>),
     #[error("{events} events wait for the store ({why}); it goes on by itself when they are stored")]
     Backlog { events: u64, why: Arc<str> },
+    /// A budget's slice could not be had from the store in time.
+    #[error("the store leases no budget ({0}); it goes on by itself when the store is well")]
+    NotLeased(Arc<str>),
     #[error("Farebox is stopping")]
     Stopping,
     #[error("the attempt cannot be recorded: {0}")]
@@ -64,7 +70,7 @@ pub enum Away {
 pub struct Admission {
     settings: Settings,
     clock: Arc<dyn Clock>,
-    core: Mutex<Core>,
+    pub(super) core: Mutex<Core>,
     /// Something was written: the syncer has work.
     pub(super) dirty: Condvar,
     /// Something became durable, or the end is near: the folder has work.
@@ -73,13 +79,20 @@ pub struct Admission {
     pub(super) spare_wanted: Condvar,
     /// The ledger is being closed.
     pub(super) closing: Condvar,
+    /// Slices are wanted from the store.
+    pub(super) lease_wanted: Condvar,
     /// Admission may go on.
     pub(super) room: Notify,
+    /// Something of a budget became free, or was granted.
+    pub(super) freed: Notify,
+    /// Calls that wait for that.
+    pub(super) waiting: AtomicUsize,
 }
 
 /// Everything behind the mutex.
 pub(super) struct Core {
     pub book: Book,
+    pub desk: Desk,
     pub journal: Journal,
     pub open: HashMap<EventId, Open>,
     /// Open reservations by the segment that carries their record.
@@ -117,22 +130,12 @@ pub struct Counts {
     pub lost: u64,
 }
 
-/// A reservation that is not settled.
-pub(super) struct Open {
-    pub opening: Arc<Opening>,
-    pub claims: Arc<[Claim]>,
-    pub hold: HoldId,
-    /// Where its record is; `None` when it was let through without one.
-    pub segment: Option<u64>,
-    pub owed_bytes: u64,
-    pub output_tokens: Arc<AtomicU64>,
-}
-
 impl Admission {
     pub(super) fn new(settings: Settings, clock: Arc<dyn Clock>, journal: Journal) -> Admission {
         let queue = FoldQueue::new(settings.queue_events_max, journal.written());
         let core = Core {
             book: Book::default(),
+            desk: Desk::default(),
             journal,
             open: HashMap::new(),
             open_in: BTreeMap::new(),
@@ -157,21 +160,74 @@ impl Admission {
             foldable: Condvar::new(),
             spare_wanted: Condvar::new(),
             closing: Condvar::new(),
+            lease_wanted: Condvar::new(),
             room: Notify::new(),
+            freed: Notify::new(),
+            waiting: AtomicUsize::new(0),
         }
     }
 
-    /// Holds the claims and journals the attempt. Usually returns at once; waits while the disk or the store is behind.
-    /// Dropping the future before it is ready reserves nothing.
+    /// How these budgets stand. At once when all their accounts are open here; waits for the store for those that are
+    /// not. One that the store does not open in time is left out.
+    pub async fn balances(&self, instances: &[Arc<Instance>]) -> Vec<(Arc<Instance>, Balance)> {
+        if instances.is_empty() {
+            return Vec::new();
+        }
+        let deadline = tokio::time::Instant::now() + self.settings.admission_wait_max;
+        let mut waiting = None;
+        loop {
+            let mut freed = std::pin::pin!(self.freed.notified());
+            freed.as_mut().enable();
+            let (known, is_all) = self.balances_now(instances);
+            if is_all {
+                return known;
+            }
+            waiting.get_or_insert_with(|| Waiting::begin(&self.waiting));
+            if tokio::time::timeout_at(deadline, freed).await.is_err() {
+                return known;
+            }
+        }
+    }
+
+    /// Holds the demands and journals the attempt. Usually returns at once; waits while the disk or the store is behind,
+    /// for slices of budgets that are not leased yet, and up to `patience` where only what other calls hold is in the
+    /// way. Dropping the future before it is ready reserves nothing.
     ///
     /// # Errors
     /// [`NotAdmitted`]; then nothing is held.
-    pub async fn reserve(self: &Arc<Self>, opening: Opening, claims: Vec<Claim>) -> Result<Reservation, NotAdmitted> {
-        let (opening, claims) = (Arc::new(opening), Arc::from(claims));
-        match self.try_reserve(&opening, &claims) {
-            Err(NotAdmitted::LedgerAway { why }) if why.may_heal() => self.reserve_later(opening, claims).await,
-            answer => answer,
+    pub async fn reserve(
+        self: &Arc<Self>,
+        opening: Opening,
+        demands: Vec<Demand>,
+        patience: Duration,
+    ) -> Result<Reservation, NotAdmitted> {
+        let mut ask = Ask::new(opening, demands)?;
+        match self.try_reserve(&mut ask, false) {
+            Ok(reservation) => Ok(reservation),
+            Err(obstacle) => match obstacle.waits(&self.settings, patience) {
+                Some(_) => self.reserve_later(ask, patience).await,
+                None => self.pass_or_refuse(&mut ask, obstacle),
+            },
         }
+    }
+
+    /// The limits in force from now on: a raised one frees at once, a lowered one holds at once. Whoever knows the rules
+    /// says so at the start, at each reload and when a prepaid budget is topped up. Cheap when nothing differs.
+    pub fn rules_changed(&self, budgets: &[Arc<Budget>]) {
+        let mut core = self.core.lock();
+        let changed = core.book.set_terms(budgets);
+        if changed.is_empty() {
+            return;
+        }
+        core.desk.tell(changed);
+        drop(core);
+        self.lease_wanted.notify_one();
+        self.freed.notify_waiters();
+    }
+
+    /// How long a call waits for others to settle before it is refused.
+    pub fn hold_wait_max(&self) -> Duration {
+        self.settings.hold_wait_max
     }
 
     /// Why an attempt like the last one would not be admitted now; `None` when the ledger is well.
@@ -200,116 +256,141 @@ impl Admission {
         self.room.notify_waiters();
     }
 
-    async fn reserve_later(
-        self: &Arc<Self>,
-        opening: Arc<Opening>,
-        claims: Arc<[Claim]>,
-    ) -> Result<Reservation, NotAdmitted> {
-        let deadline = tokio::time::Instant::now() + self.settings.admission_wait_max;
+    fn balances_now(&self, instances: &[Arc<Instance>]) -> (Vec<(Arc<Instance>, Balance)>, bool) {
+        let mut core = self.core.lock();
+        let known: Vec<_> =
+            instances.iter().filter_map(|instance| Some((instance.clone(), core.book.balance(instance)?))).collect();
+        let is_all = known.len() == instances.len();
+        if !is_all {
+            let closed =
+                instances.iter().filter(|instance| known.iter().all(|(other, _)| !Arc::ptr_eq(other, instance)));
+            core.desk.open(closed);
+            self.attend(&mut core);
+        }
+        (known, is_all)
+    }
+
+    async fn reserve_later(self: &Arc<Self>, mut ask: Ask, patience: Duration) -> Result<Reservation, NotAdmitted> {
+        let began = tokio::time::Instant::now();
+        let _waiting = Waiting::begin(&self.waiting);
+        let mut asked = false;
         loop {
-            let mut changed = std::pin::pin!(self.room.notified());
-            changed.as_mut().enable();
-            let why = match self.try_reserve(&opening, &claims) {
-                Err(NotAdmitted::LedgerAway { why }) if why.may_heal() => why,
-                answer => return answer,
+            let mut room = std::pin::pin!(self.room.notified());
+            let mut freed = std::pin::pin!(self.freed.notified());
+            room.as_mut().enable();
+            freed.as_mut().enable();
+            let obstacle = match self.try_reserve(&mut ask, asked) {
+                Ok(reservation) => return Ok(reservation),
+                Err(obstacle) => obstacle,
             };
-            if tokio::time::timeout_at(deadline, changed).await.is_err() {
-                return self.pass_or_refuse(opening, claims, why);
+            let Some(wait_max) = obstacle.waits(&self.settings, patience) else {
+                return self.pass_or_refuse(&mut ask, obstacle);
+            };
+            let changed = match obstacle {
+                Obstacle::Away(_) => tokio::time::timeout_at(began + wait_max, room).await,
+                Obstacle::Wanting(_) | Obstacle::Over { .. } => tokio::time::timeout_at(began + wait_max, freed).await,
+            };
+            if changed.is_err() {
+                return self.pass_or_refuse(&mut ask, obstacle);
             }
+            asked |= matches!(obstacle, Obstacle::Wanting(_));
         }
     }
 
-    fn try_reserve(
-        self: &Arc<Self>,
-        opening: &Arc<Opening>,
-        claims: &Arc<[Claim]>,
-    ) -> Result<Reservation, NotAdmitted> {
-        let content = Reserved { opening: Cow::Borrowed(&**opening), claims: Cow::Borrowed(&**claims) };
-        let mut draft = match Draft::new(Kind::Reserve, &content) {
-            Ok(draft) => draft,
-            Err(error) => return Err(Away::Unwritable(error.to_string().into()).into()),
-        };
-        let owed_bytes = draft.len() + SETTLEMENT_BYTES;
+    fn try_reserve(self: &Arc<Self>, ask: &mut Ask, asked: bool) -> Result<Reservation, Obstacle> {
+        let owed_bytes = ask.draft.len() + SETTLEMENT_BYTES + CHARGE_BYTES * ask.hold.claims.len() as u64;
         let mut core = self.core.lock();
         core.asked_bytes = owed_bytes;
-        let away = self.away_in(&core, core.owed_bytes + owed_bytes);
-        if let Some(why) = away {
-            drop(core);
-            return if why.may_heal() {
-                Err(why.into())
-            } else {
-                self.pass_or_refuse(opening.clone(), claims.clone(), why)
-            };
-        }
-        let hold = core.book.reserve(claims).map_err(|blocked| NotAdmitted::OverBudget { blocked })?;
         let keep_free = core.owed_bytes + owed_bytes;
+        if let Some(why) = self.away_in(&core, keep_free) {
+            return Err(Obstacle::Away(why));
+        }
+        let hold = match core.book.reserve(&ask.demands, asked, ask.opening.started_at) {
+            Ok(hold) => hold,
+            Err(denied) => return Err(self.denied(&mut core, denied)),
+        };
         let was_clean = core.journal.unsynced_for().is_none();
-        let end = match core.journal.append(&mut draft, keep_free) {
+        let end = match core.journal.append(&mut ask.draft, keep_free) {
             Ok(end) => end,
             Err(error) => {
                 // It was held a moment ago under this same lock, so it cannot be settled already.
                 let _ = core.book.release(hold);
-                return Err(self.away_after(&mut core, error).into());
+                return Err(Obstacle::Away(self.away_after(&mut core, error)));
             }
         };
-        let reservation = self.open(&mut core, opening, claims, hold, Some((end.segment, owed_bytes)));
+        let reservation = self.open(&mut core, ask, hold, Some((end.segment, owed_bytes)));
         self.wake_after_write(&core, was_clean);
+        if core.book.has_low() {
+            self.lease_wanted.notify_one();
+        }
         Ok(reservation)
+    }
+
+    /// What is wanted goes to the desk.
+    pub(super) fn denied(&self, core: &mut Core, denied: Denied) -> Obstacle {
+        match denied {
+            Denied::Wanting(wants) => {
+                core.desk.want(wants);
+                self.attend(core);
+                Obstacle::Wanting(core.desk.why())
+            }
+            Denied::Over { blocked, by_holds } => Obstacle::Over { blocked, by_holds },
+        }
+    }
+
+    /// Sees to it that what lies at the desk is looked at.
+    fn attend(&self, core: &mut Core) {
+        if core.desk.attended {
+            self.lease_wanted.notify_one();
+        } else {
+            let wants = core.desk.take();
+            grant_from_memory(&mut core.book, &wants, self.now());
+            self.freed.notify_waiters();
+        }
     }
 
     fn open(
         self: &Arc<Self>,
         core: &mut Core,
-        opening: &Arc<Opening>,
-        claims: &Arc<[Claim]>,
+        ask: &mut Ask,
         hold: HoldId,
         journalled: Option<(u64, u64)>,
     ) -> Reservation {
-        let output_tokens = Arc::new(AtomicU64::new(0));
-        let (segment, owed_bytes) = match journalled {
-            Some((segment, owed_bytes)) => (Some(segment), owed_bytes),
-            None => (None, 0),
-        };
-        if let Some(segment) = segment {
+        if let Some((segment, owed_bytes)) = journalled {
             *core.open_in.entry(segment).or_default() += 1;
+            core.owed_bytes += owed_bytes;
         }
-        core.owed_bytes += owed_bytes;
-        let (id, tokens) = (opening.id, output_tokens.clone());
-        let open =
-            Open { opening: opening.clone(), claims: claims.clone(), hold, segment, owed_bytes, output_tokens: tokens };
-        core.open.insert(id, open);
-        Reservation {
-            admission: self.clone(),
-            opening: opening.clone(),
-            claims: claims.clone(),
-            output_tokens,
-            journalled_tokens: AtomicU64::new(0),
-            journalled_millis: AtomicU64::new(0),
-            since: Instant::now(),
-            is_open: true,
-        }
+        let held = std::mem::take(&mut ask.hold);
+        let (reservation, open) = Reservation::begin(self.clone(), ask.opening.clone(), held, hold, journalled);
+        core.open.insert(ask.opening.id, open);
+        reservation
     }
 
-    /// The end of `on_failure`: let through without a record, or refuse.
-    fn pass_or_refuse(
-        self: &Arc<Self>,
-        opening: Arc<Opening>,
-        claims: Arc<[Claim]>,
-        why: Away,
-    ) -> Result<Reservation, NotAdmitted> {
-        let may_pass = self.settings.on_failure == OnFailure::Pass && claims.is_empty() && why != Away::Stopping;
+    /// The end of `on_failure`: let through without a record, or refuse. A call that a limit binds is never let
+    /// through; budgets that only watch are not charged then.
+    fn pass_or_refuse(self: &Arc<Self>, ask: &mut Ask, obstacle: Obstacle) -> Result<Reservation, NotAdmitted> {
+        let why = match obstacle {
+            Obstacle::Over { blocked, .. } => return Err(NotAdmitted::OverBudget { blocked }),
+            Obstacle::Away(why) => why,
+            Obstacle::Wanting(why) => Away::NotLeased(why),
+        };
+        let bound = ask.demands.iter().any(|demand| demand.binds);
+        let may_pass = self.settings.on_failure == OnFailure::Pass && !bound && why != Away::Stopping;
         if !may_pass {
             return Err(why.into());
         }
         let mut core = self.core.lock();
-        let hold = core.book.reserve(&claims).map_err(|blocked| NotAdmitted::OverBudget { blocked })?;
+        let hold = core.book.reserve(&ask.demands, true, ask.opening.started_at).ok();
+        if hold.is_none() {
+            ask.hold = Hold::default();
+        }
         core.counts.passed_unjournalled += 1;
-        tracing::warn!(event = %opening.id, %why, "let through without a journal record (ledger.on_failure: pass)");
-        Ok(self.open(&mut core, &opening, &claims, hold, None))
+        tracing::warn!(event = %ask.opening.id, %why, "let through without a journal record (ledger.on_failure: pass)");
+        Ok(self.open(&mut core, ask, hold.unwrap_or(HoldId::NOTHING), None))
     }
 
     /// `keep_free`: bytes that the journal must still have.
-    fn away_in(&self, core: &Core, keep_free: u64) -> Option<Away> {
+    pub(super) fn away_in(&self, core: &Core, keep_free: u64) -> Option<Away> {
         let settings = &self.settings;
         if core.stopping {
             return Some(Away::Stopping);
@@ -328,7 +409,7 @@ impl Admission {
         (!core.journal.has_room(keep_free)).then(|| Away::NoRoom(core.no_room()))
     }
 
-    fn away_after(&self, core: &mut Core, error: NotAppended) -> Away {
+    pub(super) fn away_after(&self, core: &mut Core, error: NotAppended) -> Away {
         self.spare_wanted.notify_one();
         match error {
             NotAppended::NoRoom => Away::NoRoom(core.no_room()),
@@ -340,59 +421,13 @@ impl Admission {
         }
     }
 
-    fn wake_after_write(&self, core: &Core, was_clean: bool) {
+    pub(super) fn wake_after_write(&self, core: &Core, was_clean: bool) {
         if was_clean {
             self.dirty.notify_one();
         }
         if core.journal.spare_wanted(core.owed_bytes).is_some() {
             self.spare_wanted.notify_one();
         }
-    }
-
-    fn progress(&self, id: EventId, output_tokens: u64) {
-        let Ok(mut draft) = Draft::new(Kind::Progress, &Progressed { id, output_tokens, at: self.clock.now() }) else {
-            return;
-        };
-        let mut core = self.core.lock();
-        if core.open.get(&id).is_none_or(|open| open.segment.is_none()) {
-            return;
-        }
-        let (owed, was_clean) = (core.owed_bytes, core.journal.unsynced_for().is_none());
-        // Progress only sharpens an estimate: without room for it, the settlements' space is worth more.
-        if core.journal.append(&mut draft, owed).is_ok() {
-            self.wake_after_write(&core, was_clean);
-        }
-    }
-
-    /// Ends a reservation with its event. `None`: it was ended before, by [`super::Ledger::close`].
-    pub(super) fn book(&self, opening: &Opening, claims: &[Claim], closing: Closing) -> Arc<Event> {
-        let event = Arc::new(Event { kind: EventKind::Attempt, opening: opening.clone(), closing });
-        let content = Settled { event: Cow::Borrowed(&*event), claims: Cow::Borrowed(claims) };
-        let draft = Draft::new(Kind::Settle, &content);
-        let mut core = self.core.lock();
-        let Some(open) = core.take(event.opening.id) else { return event };
-        let overruns = core.book.settle(open.hold, actual(&event)).unwrap_or_default();
-        let was_clean = core.journal.unsynced_for().is_none();
-        let written = match (draft, open.segment) {
-            (Ok(mut draft), Some(_)) => core.journal.append(&mut draft, 0).ok(),
-            (Err(_), _) | (_, None) => None,
-        };
-        let bytes = core.journal.written_bytes();
-        match written {
-            Some(end) => core.queue.push(event.clone(), end, bytes),
-            None => {
-                if !core.queue.push_loose(event.clone()) {
-                    core.counts.lost += 1;
-                    tracing::error!(event = %event.opening.id, "journal and store are away: this event is lost");
-                }
-                self.foldable.notify_one();
-            }
-        }
-        core.counts.overruns += overruns.len() as u64;
-        self.wake_after_write(&core, was_clean);
-        drop(core);
-        tell_overruns(&event, &overruns);
-        event
     }
 }
 
@@ -428,7 +463,7 @@ impl Core {
 
 impl Away {
     /// Worth waiting for.
-    fn may_heal(&self) -> bool {
+    pub(super) fn may_heal(&self) -> bool {
         matches!(self, Away::SyncStalled(_) | Away::NoRoom(_) | Away::Backlog { .. })
     }
 }
@@ -439,77 +474,59 @@ impl From<Away> for NotAdmitted {
     }
 }
 
-/// An admitted attempt. Ends by [`Reservation::settle`]; dropped without, it is booked at its best estimate and the
-/// rest of its hold is withheld.
-#[must_use = "a reservation that is dropped is booked as abandoned"]
-pub struct Reservation {
-    admission: Arc<Admission>,
+/// What is asked for, once however often it is tried.
+struct Ask {
     opening: Arc<Opening>,
-    claims: Arc<[Claim]>,
-    output_tokens: Arc<AtomicU64>,
-    journalled_tokens: AtomicU64,
-    journalled_millis: AtomicU64,
-    since: Instant,
-    is_open: bool,
+    demands: Vec<Demand>,
+    hold: Hold,
+    draft: Draft,
 }
 
-impl Reservation {
-    pub fn opening(&self) -> &Opening {
-        &self.opening
-    }
-
-    /// Output tokens seen so far, all together. Cheap: journalled every 1,000 tokens or `progress_interval`, so call it
-    /// with every chunk.
-    pub fn progress(&self, output_tokens: u64) {
-        self.output_tokens.store(output_tokens, Ordering::Relaxed);
-        let interval = u64::try_from(self.admission.settings.progress_interval.as_millis()).unwrap_or(u64::MAX);
-        let millis = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let tokens_due =
-            output_tokens >= self.journalled_tokens.load(Ordering::Relaxed).saturating_add(PROGRESS_TOKENS);
-        let time_due = millis >= self.journalled_millis.load(Ordering::Relaxed).saturating_add(interval);
-        let is_new = output_tokens > self.journalled_tokens.load(Ordering::Relaxed);
-        if is_new && (tokens_due || time_due) {
-            self.journalled_tokens.store(output_tokens, Ordering::Relaxed);
-            self.journalled_millis.store(millis, Ordering::Relaxed);
-            self.admission.progress(self.opening.id, output_tokens);
+impl Ask {
+    fn new(opening: Opening, demands: Vec<Demand>) -> Result<Ask, NotAdmitted> {
+        let hold = Hold::of(&demands);
+        let content = Reserved { opening: Cow::Borrowed(&opening), claims: Cow::Borrowed(&hold.claims) };
+        match Draft::new(Kind::Reserve, &content) {
+            Ok(draft) => Ok(Ask { opening: Arc::new(opening), demands, hold, draft }),
+            Err(error) => Err(Away::Unwritable(error.to_string().into()).into()),
         }
     }
+}
 
-    /// Books what the attempt was. The event is on its way to the store when this returns.
-    pub fn settle(mut self, closing: Closing) -> Arc<Event> {
-        self.is_open = false;
-        self.admission.book(&self.opening, &self.claims, closing)
+/// What stands in the way now.
+pub(super) enum Obstacle {
+    Away(Away),
+    /// The store was asked; how that stands.
+    Wanting(Arc<str>),
+    Over {
+        blocked: Vec<Blocked>,
+        by_holds: bool,
+    },
+}
+
+impl Obstacle {
+    /// How long it is worth waiting, from the beginning; `None`: not at all.
+    pub fn waits(&self, settings: &Settings, patience: Duration) -> Option<Duration> {
+        match self {
+            Obstacle::Away(why) => why.may_heal().then_some(settings.admission_wait_max),
+            Obstacle::Wanting(_) => Some(settings.admission_wait_max),
+            Obstacle::Over { by_holds, .. } => (*by_holds && !patience.is_zero()).then_some(patience),
+        }
     }
 }
 
-impl Drop for Reservation {
+/// Counts a call among those that wait for something to be freed.
+pub(super) struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    pub fn begin(count: &'a AtomicUsize) -> Waiting<'a> {
+        count.fetch_add(1, Ordering::SeqCst);
+        Waiting(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        if self.is_open {
-            let tokens = self.output_tokens.load(Ordering::Relaxed);
-            let now = self.admission.now();
-            let closing = orphan::closing(&self.opening, tokens, now, Outcome::ProxyInternal);
-            let event = self.admission.book(&self.opening, &self.claims, closing);
-            self.admission.core.lock().counts.abandoned += 1;
-            tracing::error!(event = %event.opening.id, exchange = %event.opening.exchange,
-                "an attempt was dropped without a settlement; it is booked at its estimate");
-        }
-    }
-}
-
-/// What the budgets are charged: the cost and what is withheld above it.
-pub(super) fn actual(event: &Event) -> Actual {
-    let charged = event.cost().checked_add(event.closing.withheld);
-    let pico_usd = match &event.closing.pricing {
-        Pricing::Unpriced(_) => None,
-        Pricing::Priced(_) | Pricing::Unmetered => charged.and_then(|usd| u64::try_from(usd.as_pico()).ok()),
-    };
-    let usage = &event.closing.usage;
-    Actual { pico_usd, tokens: Some(usage.input_tokens().saturating_add(usage.output_tokens())), requests: 1 }
-}
-
-fn tell_overruns(event: &Event, overruns: &[Overrun]) {
-    for Overrun { budget, above } in overruns {
-        tracing::error!(event = %event.opening.id, budget = budget.0, above,
-            "an attempt used more than was held for it; the overrun is booked");
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }

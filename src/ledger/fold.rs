@@ -337,7 +337,8 @@ fn read_back(
 /// Writes the record of an open reservation again, and how far it has come.
 fn carry(core: &mut Core, id: EventId, now: Timestamp) -> Option<()> {
     let open = core.open.get(&id)?;
-    let content = Reserved { opening: Cow::Borrowed(&*open.opening), claims: Cow::Borrowed(&*open.claims) };
+    let claims = core.book.held(open.hold).map_or(&[][..], |hold| &hold.claims);
+    let content = Reserved { opening: Cow::Borrowed(&*open.opening), claims: Cow::Borrowed(claims) };
     let mut reserve = Draft::new(Kind::Reserve, &content).ok()?;
     let output_tokens = open.output_tokens.load(Ordering::Relaxed);
     let mut progress = Draft::new(Kind::Progress, &Progressed { id, output_tokens, at: now }).ok()?;

@@ -9,6 +9,7 @@
 //! journals whose lock is free, and never appends to them.
 
 pub mod admission;
+mod desk;
 mod fold;
 mod journal;
 mod orphan;
@@ -16,6 +17,7 @@ mod place;
 mod queue;
 mod record;
 pub mod recovery;
+pub mod reservation;
 pub mod resolve;
 mod segment;
 mod upkeep;
@@ -59,8 +61,10 @@ pub struct Settings {
     pub fold_interval: Duration,
     /// Output progress of a stream is journalled this often.
     pub progress_interval: Duration,
-    /// How long an attempt waits for a ledger that is away before it is refused.
+    /// How long an attempt waits for a ledger that is away, or for a budget's slice, before it is refused.
     pub admission_wait_max: Duration,
+    /// How long an attempt waits for others to settle, when only what they hold is in its way.
+    pub hold_wait_max: Duration,
     /// How long [`Ledger::close`] waits for the store.
     pub close_wait_max: Duration,
     pub on_failure: OnFailure,
@@ -80,6 +84,7 @@ impl Settings {
             fold_interval: Duration::from_millis(50),
             progress_interval: Duration::from_secs(1),
             admission_wait_max: Duration::from_secs(2),
+            hold_wait_max: Duration::from_secs(2),
             close_wait_max: Duration::from_secs(10),
             on_failure: OnFailure::Refuse,
         }
@@ -274,13 +279,17 @@ impl Ledger {
         let open: Vec<_> = core
             .open
             .values()
-            .map(|open| (open.opening.clone(), open.claims.clone(), open.output_tokens.load(Ordering::Relaxed)))
+            .map(|open| {
+                let hold = core.book.held(open.hold).cloned().unwrap_or_default();
+                (open.opening.clone(), hold, open.output_tokens.load(Ordering::Relaxed))
+            })
             .collect();
         drop(core);
         self.admission.room.notify_waiters();
-        for (opening, claims, tokens) in &open {
-            let closing = orphan::closing(opening, *tokens, self.admission.now(), Outcome::ProxyInternal);
-            self.admission.book(opening, claims, closing);
+        for (opening, hold, tokens) in &open {
+            let now = self.admission.now();
+            let closing = orphan::closing(opening, &hold.claims, *tokens, now, Outcome::ProxyInternal);
+            self.admission.book(opening, hold, closing);
         }
         open.len() as u64
     }

@@ -4,6 +4,8 @@
 //! as `withheld` until `farebox ledger resolve` releases or charges it. Everything is priced from what the opening
 //! carries, since the catalog of that moment is gone.
 
+use super::reservation::held_pico;
+use crate::budget::account::Claim;
 use crate::catalog::{Cost, Pricing, Unpriced};
 use crate::clock::Timestamp;
 use crate::dialects::Operation;
@@ -12,15 +14,23 @@ use crate::money::{Usd, round_half_even};
 use crate::tokens::usage::{Kind, UsageSource};
 use std::sync::Arc;
 
-/// Closes `opening` at its best estimate: the predicted input, and the output that was seen to flow.
-pub(super) fn closing(opening: &Opening, output_tokens: u64, ended_at: Timestamp, outcome: Outcome) -> Closing {
+/// Closes `opening` at its best estimate: the predicted input, and the output that was seen to flow. What was held
+/// above it (by no budget: the ceiling) is withheld.
+pub(super) fn closing(
+    opening: &Opening,
+    claims: &[Claim],
+    output_tokens: u64,
+    ended_at: Timestamp,
+    outcome: Outcome,
+) -> Closing {
     let unmetered = is_unmetered(opening);
     let pricing = if unmetered { Pricing::Unmetered } else { price(opening, output_tokens) };
     let cost = match &pricing {
         Pricing::Priced(cost) => cost.total,
         Pricing::Unpriced(_) | Pricing::Unmetered => Usd::ZERO,
     };
-    let above = opening.ceiling.and_then(|ceiling| ceiling.checked_sub(cost)).unwrap_or(Usd::ZERO);
+    let held = held_pico(claims).and_then(|pico| i64::try_from(pico).ok()).map(Usd::from_pico);
+    let above = held.or(opening.ceiling).and_then(|held| held.checked_sub(cost)).unwrap_or(Usd::ZERO);
     let mut usage = opening.estimated_usage;
     usage[Kind::Output] = usage[Kind::Output].saturating_add(output_tokens);
     Closing {

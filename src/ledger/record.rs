@@ -6,7 +6,7 @@
 //! Little endian. The checksum covers everything behind itself and is salted with epoch and segment, so that a record
 //! that strayed in from another file is never taken for one of ours. Unwritten space is zeros: a length of 0 is the end.
 
-use crate::budget::book::Claim;
+use crate::budget::account::Claim;
 use crate::clock::Timestamp;
 use crate::event::{Event, Opening};
 use crate::ids::EventId;
@@ -19,7 +19,7 @@ pub(super) const HEADER_BYTES: usize = 17;
 pub(super) const PAYLOAD_BYTES_MAX: usize = 1 << 20;
 
 /// Counts up whenever the shape of what is encoded below changes: a journal left by another format is refused by name.
-const FORMAT: u8 = 2;
+const FORMAT: u8 = 3;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -27,6 +27,7 @@ pub(super) enum Kind {
     Progress = 2,
     Settle = 3,
     Clean = 4,
+    TopUp = 5,
 }
 
 /// What was admitted.
@@ -44,11 +45,17 @@ pub(super) struct Progressed {
     pub at: Timestamp,
 }
 
-/// An attempt's whole event, and the claims that it settles.
+/// More is held for an open attempt.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct ToppedUp<'a> {
+    pub id: EventId,
+    pub claims: std::borrow::Cow<'a, [Claim]>,
+}
+
+/// An attempt's whole event, with what it charges.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Settled<'a> {
     pub event: std::borrow::Cow<'a, Event>,
-    pub claims: std::borrow::Cow<'a, [Claim]>,
 }
 
 /// The process ended in order: nothing was open.
@@ -145,6 +152,7 @@ impl Header {
             (FORMAT, 2) => Ok(Kind::Progress),
             (FORMAT, 3) => Ok(Kind::Settle),
             (FORMAT, 4) => Ok(Kind::Clean),
+            (FORMAT, 5) => Ok(Kind::TopUp),
             (format, _) => Err(format),
         }
     }
@@ -167,15 +175,19 @@ fn checksum(salt: u32, bytes: &[u8]) -> u32 {
 /// A digest of how a reservation and a settlement are written.
 #[cfg(test)]
 pub(super) fn shape(opening: &Opening, closing: &crate::event::Closing) -> String {
+    use crate::budget::account::{BudgetId, Charge, Unit};
     use crate::event::EventKind::{Adjustment, Attempt};
     use std::borrow::Cow::Owned;
-    let claims = vec![Claim { budget: crate::budget::book::BudgetId(7), amount: 9 }];
+    let claims = vec![Claim { budget: BudgetId(7), unit: Unit::Tokens, amount: 9 }];
+    let charges = vec![Charge { account: BudgetId(7), amount: -9 }];
     let mut hasher = blake3::Hasher::new();
     for kind in [Attempt, Adjustment { of: opening.id }] {
-        let event = Event { kind, opening: opening.clone(), closing: closing.clone() };
-        let settled = Settled { event: Owned(event), claims: Owned(claims.clone()) };
+        let event = Event { kind, opening: opening.clone(), closing: closing.clone(), charges: charges.clone() };
+        let settled = Settled { event: Owned(event) };
         hasher.update(&postcard::to_stdvec(&settled).unwrap());
     }
+    let topped_up = ToppedUp { id: opening.id, claims: Owned(claims.clone()) };
+    hasher.update(&postcard::to_stdvec(&topped_up).unwrap());
     let reserved = Reserved { opening: Owned(opening.clone()), claims: Owned(claims) };
     hasher.update(&postcard::to_stdvec(&reserved).unwrap());
     format!("format {FORMAT}: {}", &hasher.finalize().to_hex()[..16])

@@ -7,8 +7,10 @@
 
 use super::orphan;
 use super::place;
-use super::record::{Clean, Kind, Progressed, Reserved, Settled};
+use super::record::{Clean, Kind, Progressed, Reserved, Settled, ToppedUp};
+use super::reservation::actual;
 use super::segment::{self, Raw, Scanner, Step};
+use crate::budget::account::{Claim, charges};
 use crate::clock::Timestamp;
 use crate::event::{Event, EventKind, Opening, Outcome};
 use crate::ids::EventId;
@@ -92,6 +94,13 @@ pub(super) fn recover(dir: &Path, epoch: u64, store: &mut Store) -> Result<Recov
     Ok(replay.found)
 }
 
+/// An attempt that is not settled, as far as the journal was read.
+struct Open {
+    opening: Opening,
+    claims: Vec<Claim>,
+    output_tokens: u64,
+}
+
 /// The state of reading a journal.
 struct Replay {
     found: Recovered,
@@ -101,7 +110,7 @@ struct Replay {
     /// Settled events that were read and are not folded.
     batch: Vec<Event>,
     /// By id, so that what died is booked in the order in which it began.
-    open: BTreeMap<EventId, (Opening, u64)>,
+    open: BTreeMap<EventId, Open>,
     next_sequence: Option<u64>,
     hole: bool,
     last_seen: Timestamp,
@@ -145,16 +154,28 @@ impl Replay {
     fn take(&mut self, raw: &Raw<'_>) -> postcard::Result<()> {
         match raw.kind {
             Kind::Reserve => {
-                let opening = postcard::from_bytes::<Reserved<'_>>(raw.payload)?.opening.into_owned();
+                let Reserved { opening, claims } = postcard::from_bytes(raw.payload)?;
+                let (opening, claims) = (opening.into_owned(), claims.into_owned());
                 self.seen(opening.id, opening.started_at);
-                // A straggler's record is written twice; the second must not forget its progress.
-                self.open.entry(opening.id).or_insert((opening, 0));
+                // A straggler's record is written twice: the second must not forget its progress, and has its top-ups.
+                let fresh = Open { opening, claims: Vec::new(), output_tokens: 0 };
+                self.open.entry(fresh.opening.id).or_insert(fresh).claims = claims;
+            }
+            Kind::TopUp => {
+                let ToppedUp { id, claims } = postcard::from_bytes(raw.payload)?;
+                let Some(Open { claims: held, .. }) = self.open.get_mut(&id) else { return Ok(()) };
+                for added in claims.iter() {
+                    match held.iter_mut().find(|claim| claim.budget == added.budget) {
+                        Some(claim) => claim.amount = claim.amount.saturating_add(added.amount),
+                        None => held.push(*added),
+                    }
+                }
             }
             Kind::Progress => {
                 let Progressed { id, output_tokens, at } = postcard::from_bytes(raw.payload)?;
                 self.seen(id, at);
-                if let Some((_, tokens)) = self.open.get_mut(&id) {
-                    *tokens = output_tokens.max(*tokens);
+                if let Some(open) = self.open.get_mut(&id) {
+                    open.output_tokens = output_tokens.max(open.output_tokens);
                 }
             }
             Kind::Settle => {
@@ -191,9 +212,10 @@ impl Replay {
     /// Books what was open, at positions behind everything that the journal can hold.
     fn bury(&mut self, store: &mut Store) -> Result<(), RecoveryError> {
         let (epoch, last_seen) = (self.found.epoch, self.last_seen);
-        let died = std::mem::take(&mut self.open).into_values().map(|(opening, tokens)| {
-            let closing = orphan::closing(&opening, tokens, last_seen, Outcome::ProxyDied);
-            Event { kind: EventKind::Attempt, opening, closing }
+        let died = std::mem::take(&mut self.open).into_values().map(|Open { opening, claims, output_tokens }| {
+            let closing = orphan::closing(&opening, &claims, output_tokens, last_seen, Outcome::ProxyDied);
+            let charges = charges(&claims, &actual(&closing));
+            Event { kind: EventKind::Attempt, opening, closing, charges }
         });
         let died: Vec<Event> = died.collect();
         for chunk in died.chunks(BATCH_EVENTS_MAX) {

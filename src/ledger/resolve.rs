@@ -172,7 +172,7 @@ fn adjust(row: &EventRow, id: EventId, amount: Usd, verdict: Verdict, now: Times
         withheld: Usd::from_pico(-amount.as_pico()),
         deferred: None,
     };
-    Event { kind: EventKind::Adjustment { of: row.id }, opening: opening(row, id, now), closing }
+    Event { kind: EventKind::Adjustment { of: row.id }, opening: opening(row, id, now), closing, charges: Vec::new() }
 }
 
 /// The adjustment is on the account of whoever made the call.

@@ -6,11 +6,14 @@ mod disk;
 mod journey;
 mod takeover;
 
-use super::admission::{Admission, Reservation};
+use super::admission::{Admission, NotAdmitted, Reservation};
 use super::fold::{Folder, Writer};
 use super::journal::Journal;
 use super::recovery::{self, Recovered};
 use super::{Ledger, Settings, place};
+use crate::budget::account::Unit;
+use crate::budget::window::WindowRule;
+use crate::budget::{Budget, Demand, Hardness, Instance};
 use crate::catalog::{Cost, Pricing};
 use crate::clock::{Clock, Timestamp};
 use crate::dialects::{Dialect, Operation};
@@ -115,6 +118,41 @@ fn outcome(row: &EventRow) -> &str {
     row.outcome.as_deref().unwrap()
 }
 
+/// A lifetime budget in dollars.
+fn team(limit: u128) -> Arc<Instance> {
+    instance("team", limit, WindowRule::Lifetime)
+}
+
+fn instance(name: &str, limit: u128, window: WindowRule) -> Arc<Instance> {
+    let budget = Budget {
+        name: Arc::from(name),
+        unit: Unit::PicoUsd,
+        limit,
+        hardness: Hardness::Hard,
+        window,
+        thresholds: Vec::new(),
+        is_rate_limit: false,
+        clamp: true,
+        show_amounts: true,
+    };
+    let window = budget.window.at(START);
+    Arc::new(Instance::new(Arc::new(budget), Arc::from(""), window))
+}
+
+fn hold(
+    admission: &Arc<Admission>,
+    sequence: u64,
+    demands: &[(&Arc<Instance>, u64)],
+) -> Result<Reservation, NotAdmitted> {
+    let demand = |(instance, amount): &(&Arc<Instance>, u64)| Demand {
+        instance: Arc::clone(instance),
+        amount: *amount,
+        binds: true,
+    };
+    let demands = demands.iter().map(demand).collect();
+    now_or_soon(admission.reserve(opening(sequence), demands, std::time::Duration::ZERO))
+}
+
 /// Runs a future that is ready, or becomes ready by time alone.
 fn now_or_soon<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
@@ -152,12 +190,12 @@ impl Bench {
     }
 
     fn reserve(&self, sequence: u64) -> Reservation {
-        now_or_soon(self.admission.reserve(opening(sequence), Vec::new())).unwrap()
+        now_or_soon(self.admission.reserve(opening(sequence), Vec::new(), std::time::Duration::ZERO)).unwrap()
     }
 
     /// `None`: the journal has no room just now.
     fn try_reserve(&self, sequence: u64) -> Option<Reservation> {
-        now_or_soon(self.admission.reserve(opening(sequence), Vec::new())).ok()
+        now_or_soon(self.admission.reserve(opening(sequence), Vec::new(), std::time::Duration::ZERO)).ok()
     }
 
     fn call(&self, sequence: u64) {

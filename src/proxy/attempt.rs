@@ -105,7 +105,7 @@ impl Run<'_> {
         let rules = self.proxy.rules.load();
         let decision = rules.decide(&question(self.proxy, arrived, asked, self.target, foreseen), &[]);
         let opening = self.opening(&decision, foreseen);
-        let reserved = self.proxy.ledger.admission().reserve(opening, Vec::new()).await;
+        let reserved = self.proxy.ledger.admission().reserve(opening, Vec::new(), std::time::Duration::ZERO).await;
         let reservation = reserved.map_err(|away| Refusal {
             retry_after_seconds: Some(1),
             ..refusal::because(

@@ -75,6 +75,7 @@ pub(crate) fn call(at: Timestamp, sequence: u64) -> Event {
             withheld: Usd::ZERO,
             deferred: None,
         },
+        charges: Vec::new(),
     }
 }
 

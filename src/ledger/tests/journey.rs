@@ -1,14 +1,14 @@
 //! Good days: what is admitted is settled, folded, and ends in order.
 
 use super::*;
-use crate::budget::book::{BudgetId, Claim, Unit};
 use crate::ledger::admission::NotAdmitted;
 
 #[test]
 fn a_settled_call_is_in_the_store_after_the_ledger_is_closed_and_its_journal_is_gone() {
     let dir = data_dir();
     let ledger = open(dir.path());
-    let reservation = now_or_soon(ledger.admission().reserve(opening(1), Vec::new())).unwrap();
+    let reservation =
+        now_or_soon(ledger.admission().reserve(opening(1), Vec::new(), std::time::Duration::ZERO)).unwrap();
     let event = reservation.settle(closing());
     assert_eq!(event.cost(), Usd::from_pico(325_000_000));
     let closed = ledger.close();
@@ -25,7 +25,9 @@ fn a_settled_call_is_in_the_store_after_the_ledger_is_closed_and_its_journal_is_
 fn a_settled_call_reaches_the_store_while_the_ledger_runs() {
     let dir = data_dir();
     let ledger = open(dir.path());
-    now_or_soon(ledger.admission().reserve(opening(1), Vec::new())).unwrap().settle(closing());
+    now_or_soon(ledger.admission().reserve(opening(1), Vec::new(), std::time::Duration::ZERO))
+        .unwrap()
+        .settle(closing());
     wait_until(|| rows(dir.path()).len() == 1);
     assert!(ledger.status().last_commit_at.is_some());
 }
@@ -105,25 +107,21 @@ fn segments_are_deleted_behind_the_folder_and_a_straggler_is_carried_forward() {
 fn a_call_over_budget_is_refused_with_the_budget_named_and_nothing_is_journalled() {
     let dir = data_dir();
     let bench = Bench::start(dir.path());
-    let claim = |amount| vec![Claim { budget: BudgetId(7), amount }];
-    bench.admission.lock().book.set_limit(BudgetId(7), Unit::PicoUsd, 1_000_000_000);
-    let first = now_or_soon(bench.admission.reserve(opening(1), claim(900_000_000))).unwrap();
+    let team = team(1_000_000_000);
+    let first = hold(&bench.admission, 1, &[(&team, 900_000_000)]).unwrap();
     let written = bench.admission.lock().journal.written();
-    let refused = now_or_soon(bench.admission.reserve(opening(2), claim(900_000_000))).err();
-    assert!(matches!(refused, Some(NotAdmitted::OverBudget { blocked }) if blocked[0].budget == BudgetId(7)));
+    let refused = hold(&bench.admission, 2, &[(&team, 900_000_000)]).err();
+    assert!(matches!(refused, Some(NotAdmitted::OverBudget { blocked }) if blocked[0].instance == team));
     assert_eq!(bench.admission.lock().journal.written(), written);
     first.settle(closing());
-    assert!(
-        now_or_soon(bench.admission.reserve(opening(3), claim(600_000_000))).is_ok(),
-        "the rest of the hold is free"
-    );
+    assert!(hold(&bench.admission, 3, &[(&team, 600_000_000)]).is_ok(), "the rest of the hold is free");
 }
 
 #[test]
 fn what_is_still_open_at_the_end_is_booked_by_close_and_a_late_settlement_changes_nothing() {
     let dir = data_dir();
     let ledger = open(dir.path());
-    let late = now_or_soon(ledger.admission().reserve(opening(1), Vec::new())).unwrap();
+    let late = now_or_soon(ledger.admission().reserve(opening(1), Vec::new(), std::time::Duration::ZERO)).unwrap();
     let closed = ledger.close();
     assert_eq!((closed.folded, closed.abandoned), (true, 1));
     late.settle(closing());
@@ -137,7 +135,7 @@ fn nothing_is_admitted_while_the_ledger_stops() {
     let ledger = open(dir.path());
     let admission = ledger.admission();
     ledger.close();
-    assert!(now_or_soon(admission.reserve(opening(1), Vec::new())).is_err());
+    assert!(now_or_soon(admission.reserve(opening(1), Vec::new(), std::time::Duration::ZERO)).is_err());
 }
 
 #[test]
@@ -145,7 +143,9 @@ fn ids_go_on_where_the_store_ends_whatever_the_clock_says() {
     let dir = data_dir();
     let ledger = open(dir.path());
     let far = opening(1_000_000);
-    now_or_soon(ledger.admission().reserve(far.clone(), Vec::new())).unwrap().settle(closing());
+    now_or_soon(ledger.admission().reserve(far.clone(), Vec::new(), std::time::Duration::ZERO))
+        .unwrap()
+        .settle(closing());
     ledger.close();
     let ledger = open(dir.path());
     assert!(ledger.next_event_id(START) > far.id);

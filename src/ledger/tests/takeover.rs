@@ -17,8 +17,8 @@ fn an_upgrade_journals_beside_the_old_process_and_folds_when_that_is_gone() {
     let dir = data_dir();
     let old = open(dir.path());
     let new = Ledger::open(Settings { upgrade: true, ..settings(dir.path()) }, Arc::new(Still)).unwrap();
-    now_or_soon(new.admission().reserve(opening(1), Vec::new())).unwrap().settle(closing());
-    now_or_soon(old.admission().reserve(opening(2), Vec::new())).unwrap().settle(closing());
+    now_or_soon(new.admission().reserve(opening(1), Vec::new(), std::time::Duration::ZERO)).unwrap().settle(closing());
+    now_or_soon(old.admission().reserve(opening(2), Vec::new(), std::time::Duration::ZERO)).unwrap().settle(closing());
     assert!(!new.status().folding);
     assert!(old.close().folded);
     assert_eq!(rows(dir.path()).iter().map(|row| row.id).collect::<Vec<_>>(), [id(2)]);
@@ -31,7 +31,7 @@ fn what_an_upgrade_leaves_when_it_stops_first_is_folded_by_the_next_start() {
     let dir = data_dir();
     let old = open(dir.path());
     let new = Ledger::open(Settings { upgrade: true, ..settings(dir.path()) }, Arc::new(Still)).unwrap();
-    now_or_soon(new.admission().reserve(opening(1), Vec::new())).unwrap().settle(closing());
+    now_or_soon(new.admission().reserve(opening(1), Vec::new(), std::time::Duration::ZERO)).unwrap().settle(closing());
     assert!(!new.close().folded);
     old.close();
     let next = open(dir.path());
