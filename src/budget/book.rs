@@ -10,13 +10,15 @@
 //! *Invariant:* what bound calls spent and hold is never above the limit, but for overruns (settlements above their
 //! hold, always booked) and limits that were lowered.
 
-use super::account::{Account, Actual, BudgetId, Charge, Claim, SeriesId, Unit, bounded};
+use super::account::{Account, SeriesId, bounded};
 use super::lease;
 use super::window::Window;
 use super::{Balance, Budget, Demand, Instance};
 use crate::clock::Timestamp;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+
+pub use super::account::{Actual, BudgetId, Charge, Claim, Unit};
 
 /// One budget that stood in the way of a demand.
 #[derive(Clone, Debug, PartialEq, Eq)]
