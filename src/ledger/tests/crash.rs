@@ -159,7 +159,7 @@ proptest! {
 fn the_shape_of_what_is_journalled_goes_with_its_format() {
     let shape = crate::ledger::record::shape(&opening(1), &closing());
     assert_eq!(
-        shape, "format 3: 0",
+        shape, "format 3: e897795a666ce109",
         "what `Opening`, `Closing` or `Claim` look like as bytes has changed: count record::FORMAT up, so that a \
          journal left by the version before is refused by name, and write the new line here"
     );
