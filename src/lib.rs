@@ -7,7 +7,7 @@
 //!
 //! | floor | modules | what they are |
 //! |---|---|---|
-//! | 0 | [`ids`] [`money`] [`secret`] [`clock`] | the units everything is said in |
+//! | 0 | [`ids`] [`money`] [`secret`] [`clock`] [`yaml`] | the units everything is said in; files with places |
 //! | 1 | [`tokens`] | usage and its laws, request facts, counting, bounds |
 //! | 2 | [`dialects`] [`catalog`] [`tenants`] | wire formats, models and rates, who is calling |
 //! | 3 | [`meter`] [`budget`] | a response's bytes → a reading; the serial book of holds |
@@ -37,6 +37,7 @@ pub mod clock;
 pub mod ids;
 pub mod money;
 pub mod secret;
+pub mod yaml;
 
 pub mod tokens;
 

@@ -3,57 +3,13 @@
 
 use super::model::{Catalog, Clash, Provider};
 use super::read::Reader;
-use super::tree::{self, Entry, Node, Place};
-use std::fmt;
+pub use crate::yaml::Fault;
+use crate::yaml::{Entry, Node, Place, parse, told};
 use std::sync::Arc;
 
 /// The catalog that is compiled in.
 pub const SHIPPED: &str = include_str!("../../config/catalog.yaml");
 pub const SHIPPED_PATH: &str = "config/catalog.yaml";
-
-/// The greatest number of faults that are told.
-pub const FAULTS_MAX: usize = 200;
-
-/// What is wrong in a file, where, and how to mend it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Fault {
-    pub file: Arc<str>,
-    /// From 1.
-    pub line: u32,
-    /// From 1, in letters.
-    pub column: u32,
-    /// The line as it stands.
-    pub excerpt: String,
-    pub message: String,
-    pub remedy: String,
-    place_of_file: u16,
-}
-
-impl Fault {
-    /// The file's name and the excerpt are filled in at the end of reading.
-    pub fn at(place: Place, message: String, remedy: impl Into<String>) -> Self {
-        Fault {
-            line: place.line,
-            column: place.column,
-            message,
-            remedy: remedy.into(),
-            place_of_file: place.file,
-            ..Fault::default()
-        }
-    }
-}
-
-impl fmt::Display for Fault {
-    /// `config/catalog.yaml:14:9: what is wrong`, the excerpt with a mark below it, and the remedy.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}:{}:{}: {}", self.file, self.line, self.column, self.message)?;
-        if !self.excerpt.is_empty() {
-            let column = usize::try_from(self.column.saturating_sub(1)).unwrap_or(0);
-            writeln!(f, "    {}\n    {:column$}^", self.excerpt, "")?;
-        }
-        write!(f, "  mend: {}", self.remedy)
-    }
-}
 
 /// Reads the shipped catalog.
 pub fn shipped() -> Result<Catalog, Vec<Fault>> {
@@ -70,7 +26,7 @@ pub fn load_files(files: &[(&str, &str)]) -> Result<Catalog, Vec<Fault>> {
     let mut faults = Vec::new();
     let mut root: Option<Node> = None;
     for (place, (_, text)) in files.iter().enumerate() {
-        let read = tree::parse(text, u16::try_from(place).unwrap_or(u16::MAX), &mut faults);
+        let read = parse(text, u16::try_from(place).unwrap_or(u16::MAX), &mut faults);
         match (&mut root, read) {
             (_, None) => {}
             (Some(root), Some(over)) => root.overlay(over),
@@ -175,20 +131,6 @@ fn hash(files: &[(&str, &str)]) -> String {
         hasher.update(&text.len().to_le_bytes()).update(text.as_bytes());
     }
     hasher.finalize().to_hex().chars().take(8).collect()
-}
-
-/// In the order of the files, each once, with names and excerpts.
-fn told(mut faults: Vec<Fault>, files: &[(&str, &str)]) -> Vec<Fault> {
-    faults.sort_by_key(|fault| (fault.place_of_file, fault.line, fault.column));
-    faults.dedup();
-    faults.truncate(FAULTS_MAX);
-    for fault in &mut faults {
-        let Some((path, text)) = files.get(usize::from(fault.place_of_file)) else { continue };
-        fault.file = Arc::from(*path);
-        let line = usize::try_from(fault.line.saturating_sub(1)).unwrap_or(usize::MAX);
-        fault.excerpt = text.lines().nth(line).unwrap_or_default().chars().take(160).collect();
-    }
-    faults
 }
 
 #[cfg(test)]

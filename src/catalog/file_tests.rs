@@ -1,9 +1,9 @@
 use super::*;
 use crate::catalog::price::{Pricing, Terms};
-use crate::catalog::tree::Value;
 use crate::clock::Timestamp;
 use crate::tokens::tokenizer::{Encoding, FramingFamily};
 use crate::tokens::usage::{Kind, TokenUsage};
+use crate::yaml::Value;
 use proptest::prelude::*;
 use std::sync::LazyLock;
 
@@ -291,7 +291,7 @@ fn what_is_not_plain_yaml_is_refused() {
 #[test]
 fn two_readers_of_yaml_read_the_shipped_file_alike() {
     let mut faults = Vec::new();
-    let ours = tree::parse(SHIPPED, 0, &mut faults).unwrap();
+    let ours = parse(SHIPPED, 0, &mut faults).unwrap();
     let theirs: serde_yaml::Value = serde_yaml::from_str(SHIPPED).unwrap();
     assert_alike(&ours, &theirs, "");
 }

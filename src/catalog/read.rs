@@ -1,18 +1,17 @@
 //! From the tree to models and prices, telling every fault. What is written but not understood is a fault, never skipped:
 //! a misspelt price must not become a fallback.
 
-use super::file::Fault;
 use super::model::{Mode, Model, Provider};
 use super::rates::{
     CardChange, Condition, Days, ImagePrice, MINUTES_PER_DAY, Multiplier, NamedCard, NamedTier, Plan, PlanChanges,
     Prices, Rates, ServiceTier, Window,
 };
-use super::tree::{Entry, Node, Place, Value};
 use crate::clock::Timestamp;
 use crate::money::{NotADecimal, Rate, Ratio};
 use crate::tokens::media::ImageRule;
 use crate::tokens::tokenizer::{Encoding, FramingFamily, Tokenizer};
 use crate::tokens::usage::Kind;
+use crate::yaml::{Entry, Fault, Node, Place, Value};
 use serde::Deserialize;
 use serde::de::IntoDeserializer;
 use serde::de::value::{Error as NotAName, StrDeserializer};

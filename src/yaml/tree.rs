@@ -3,7 +3,7 @@
 //!
 //! Not all of YAML: one document, no anchors, aliases or tags, no key twice, depth bounded. All of these are faults.
 
-use super::file::Fault;
+use super::fault::Fault;
 use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 use std::sync::Arc;
 
@@ -99,7 +99,7 @@ pub fn parse(text: &str, file: u16, faults: &mut Vec<Fault>) -> Option<Node> {
             builder.faults.push(Fault::at(
                 place,
                 format!("nested deeper than {DEPTH_MAX} levels"),
-                "a catalog is at most 8 deep",
+                "no file of Farebox is deeper than 12",
             ));
             return None;
         }
@@ -152,7 +152,7 @@ impl Builder<'_> {
                 }
             }
             Event::Alias(_) => {
-                self.fault(place, "an alias (`*name`)", "write the value out: catalogs have no anchors and aliases");
+                self.fault(place, "an alias (`*name`)", "write the value out: there are no anchors and aliases here");
                 self.put(place, Value::Text { text: Arc::from(""), quoted: false });
             }
             Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => {}
@@ -190,10 +190,10 @@ impl Builder<'_> {
 
     fn refuse_extras(&mut self, place: Place, anchor: usize, tag: bool) {
         if anchor != 0 {
-            self.fault(place, "an anchor (`&name`)", "write the value out: catalogs have no anchors and aliases");
+            self.fault(place, "an anchor (`&name`)", "write the value out: there are no anchors and aliases here");
         }
         if tag {
-            self.fault(place, "a tag (`!name`)", "remove it: catalogs have no tags");
+            self.fault(place, "a tag (`!name`)", "remove it: there are no tags here");
         }
     }
 
