@@ -1,39 +1,32 @@
-//! The decision about a request: pure, from values to a value. Until a rules file is loaded, every request is admitted
-//! with no claims.
+//! The decision about a request: pure, from values to a value. Files become a [`RuleSet`] by [`load`]; without rules,
+//! every request is admitted with no claims.
+//!
+//! [`syntax`]: what people write → [`set`]: the compiled rules → `decide`: the decision and its explanation.
+#![deny(clippy::float_arithmetic)]
 
+mod condition;
+mod decide;
 mod decision;
+mod field;
 mod question;
+pub mod selftest;
+mod set;
+mod standing;
+pub mod syntax;
+mod timing;
+mod trace;
 
+pub use decide::{OUTPUT_TOKENS_MIN, affordable_output, demand_of};
 pub use decision::{CallBound, CallLimit, Decision, Otherwise, Refused, Swap, Verdict, Warning};
 pub use question::Question;
+pub use standing::InForce;
+pub use trace::{Found, Kind, Tried};
 
-use crate::budget::{Balance, Budget, Instance};
-use crate::clock::Timestamp;
 use std::sync::Arc;
 
-/// A compiled set of rules: immutable, swapped whole.
+/// A compiled set of rules: immutable, cheap to clone, swapped whole.
 #[derive(Clone, Debug, Default)]
-pub struct RuleSet {}
-
-impl RuleSet {
-    /// Every budget instance that the request claims or that a condition of a rule about it asks for: their balances
-    /// are wanted by [`RuleSet::decide`]. Empty costs nothing.
-    pub fn instances(&self, _question: &Question<'_>) -> Vec<Arc<Instance>> {
-        Vec::new()
-    }
-
-    /// First match wins per kind: blocks, then limits, routes, swaps, clamps; then the budgets.
-    pub fn decide(&self, _question: &Question<'_>, _balances: &[(Arc<Instance>, Balance)]) -> Decision {
-        Decision::admit()
-    }
-
-    /// Nothing is ruled: asking costs nothing and can be left out.
-    pub fn is_empty(&self) -> bool {
-        true
-    }
-
-    /// Every budget as it is in force at `now`: a top-up changes a limit at its date.
-    pub fn budgets(&self, _now: Timestamp) -> Vec<Arc<Budget>> {
-        Vec::new()
-    }
+pub struct RuleSet {
+    rules: Arc<set::Rules>,
+    index: set::Index,
 }
