@@ -1,8 +1,9 @@
 //! The composition root: alone sees everything, and knows the order of start and stop.
 //!
-//! Start: log, catalog, ledger (which recovers), proxy, sockets, admin port, data port, signals. Stop: no new
+//! Start: log, catalog, rules, ledger (which recovers), proxy, sockets, admin port, data port, signals. Stop: no new
 //! connections, exchanges under way finish (bounded), counting ends, the ledger folds everything and closes.
 
+use self::rules::RulesFolder;
 use crate::api::{self, ApiState, ProviderReadiness, Readiness};
 use crate::catalog::{self, Catalog};
 use crate::clock::{Clock, SystemClock};
@@ -14,7 +15,6 @@ use crate::proxy::counting::Counting;
 use crate::proxy::provider::Provider;
 use crate::proxy::{DataPort, Parts, Proxy};
 use crate::queries::view::ExchangeView;
-use crate::rules::RuleSet;
 use crate::store::Reader;
 use crate::telemetry::{Log, Metrics, Telemetry};
 use crate::tokens::count::Counter;
@@ -31,6 +31,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
+
+pub mod rules;
 
 /// How often a drain, a fence and changed files are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -73,12 +75,16 @@ struct House {
     reader: Reader,
     clock: Arc<dyn Clock>,
     overlays: Vec<PathBuf>,
+    rules: Arc<RulesFolder>,
 }
 
 impl House {
     fn build(settings: &Settings, log: Log) -> Result<House, Failure> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let catalog = load_catalog(&settings.catalog_overlays).map_err(Failure::Fault)?;
+        let providers = settings.proxy.providers.iter().map(|provider| Arc::clone(&provider.name)).collect();
+        let folder = RulesFolder::new(settings.rules_dir.clone(), providers);
+        let loaded = folder.load(&catalog).map_err(Failure::Fault)?;
         let ledger = Ledger::open(settings.ledger.clone(), Arc::clone(&clock))
             .map_err(|error| Failure::Fault(error.to_string()))?;
         let names: Vec<&str> = settings.proxy.providers.iter().map(|provider| &*provider.name).collect();
@@ -91,7 +97,7 @@ impl House {
         let proxy = Proxy::new(Parts {
             settings: settings.proxy.clone(),
             catalog: Arc::new(ArcSwap::from_pointee(catalog)),
-            rules: Arc::new(ArcSwap::from_pointee(RuleSet::default())),
+            rules: Arc::new(ArcSwap::from_pointee(loaded)),
             ledger: Arc::new(ledger),
             lookup: Arc::new(move |id| attempts_of(&asked, id)),
             counting: Counting::start(counter, COUNTING_THREADS),
@@ -100,7 +106,8 @@ impl House {
             namer: Namer::new(kept_key(&settings.data_dir)?),
         });
         let proxy = proxy.map_err(|error| Failure::Fault(error.to_string()))?;
-        Ok(House { proxy: Arc::new(proxy), reader, clock, overlays: settings.catalog_overlays.clone() })
+        let overlays = settings.catalog_overlays.clone();
+        Ok(House { proxy: Arc::new(proxy), reader, clock, overlays, rules: Arc::new(folder) })
     }
 
     fn run(
@@ -379,7 +386,8 @@ fn trusted_authorities(settings: &Settings) -> Result<(), Failure> {
     Ok(())
 }
 
-fn load_catalog(overlays: &[PathBuf]) -> Result<Catalog, String> {
+/// The shipped catalog with overlays on it; every fault of it in words.
+pub fn load_catalog(overlays: &[PathBuf]) -> Result<Catalog, String> {
     let mut texts = Vec::new();
     for path in overlays {
         let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
@@ -438,6 +446,7 @@ fn readiness(proxy: &Proxy) -> Readiness {
         ready: status.accepting,
         reasons: status.reason.iter().map(ToString::to_string).collect(),
         catalog_version: proxy.catalog.load().version().to_string(),
+        rules: serde_json::json!({ "version": &**proxy.rules.load().version() }),
         ledger: serde_json::json!({
             "accepting": status.accepting,
             "fenced": status.fenced,

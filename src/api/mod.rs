@@ -51,6 +51,8 @@ pub struct Readiness {
     pub reasons: Vec<String>,
     pub catalog_version: String,
     pub ledger: serde_json::Value,
+    /// Which rules are in force, and why newer ones are not.
+    pub rules: serde_json::Value,
     pub providers: Vec<ProviderReadiness>,
 }
 

@@ -9,6 +9,7 @@ mod healthcheck;
 mod ledger;
 mod man;
 mod place;
+mod rules;
 mod serve;
 mod simulate;
 mod table;
@@ -51,6 +52,8 @@ enum Command {
     Healthcheck(healthcheck::Arguments),
     /// Verify the ledger, decide what was withheld, show what is on disk.
     Ledger(ledger::Arguments),
+    /// Check the rules, run their tests, see why a call is decided as it is.
+    Rules(rules::RulesArgs),
     /// Show what was used and what it cost.
     Usage(Box<usage::Arguments>),
     /// Copy the ledger and its journals to another place, also while a server runs.
@@ -79,6 +82,7 @@ pub fn run() -> ExitCode {
         Command::Catalog(arguments) => catalog::run(&arguments),
         Command::Healthcheck(arguments) => healthcheck::run(&arguments),
         Command::Ledger(arguments) => ledger::run(&arguments),
+        Command::Rules(arguments) => rules::run(&arguments),
         Command::Usage(arguments) => usage::run(&arguments),
         Command::Backup(arguments) => backup::backup(&arguments),
         Command::Restore(arguments) => backup::restore(&arguments),

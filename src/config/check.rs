@@ -49,6 +49,9 @@ const CIRCUIT: Circuit = Circuit {
 
 type Variables = BTreeMap<String, String>;
 
+/// Beside the configuration.
+pub const RULES_DIR: &str = "rules";
+
 /// What the node starts with. `every_preset`: the file names no providers.
 pub fn settings(file: &File, every_preset: bool, variables: &Variables, notes: &Notes) -> Settings {
     let token = variables.get(environment::ADMIN_TOKEN).filter(|token| !token.is_empty());
@@ -59,6 +62,7 @@ pub fn settings(file: &File, every_preset: bool, variables: &Variables, notes: &
         admin_token: token.map(|token| Secret::new(token.clone())),
         ledger: ledger(file, notes),
         catalog_overlays: overlays(file, notes),
+        rules_dir: or(&file.rules_dir, PathBuf::from(RULES_DIR)),
         log: LogSettings { format: or(&file.log_format, LogFormat::Auto), level: log_level(file, notes) },
         threads: file.threads.as_ref().map_or_else(threads, |threads| threads.value as usize),
         upgrade: false,

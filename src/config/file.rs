@@ -42,6 +42,7 @@ pub struct File {
     /// `None`: the file names no providers, so that every preset stands.
     pub providers: Option<Vec<Provider>>,
     pub catalog_overlays: Option<Vec<Placed<PathBuf>>>,
+    pub rules_dir: Written<PathBuf>,
     pub ledger: Ledger,
     pub log_format: Written<LogFormat>,
     pub log_level: Written<String>,
@@ -133,6 +134,9 @@ pub fn read(root: &Node, notes: &Notes) -> File {
     let mut catalog = file.section("catalog");
     let catalog_overlays = catalog.list("overlays", values::path);
     catalog.close();
+    let mut rules = file.section("rules");
+    let rules_dir = rules.value("dir", values::path);
+    rules.close();
     let mut log = file.section("log");
     let (log_format, log_level) = (log.value("format", values::one_of(&LOG_FORMATS)), log.value("level", values::text));
     log.close();
@@ -156,6 +160,7 @@ pub fn read(root: &Node, notes: &Notes) -> File {
         default_provider: file.value("default_provider", values::text),
         providers,
         catalog_overlays,
+        rules_dir,
         ledger: ledger(file.section("ledger")),
         log_format,
         log_level,

@@ -2,7 +2,7 @@
 //!
 //! text → [`tree`] (places) → [`file`] (as written) → [`check`] (what each module needs); [`diagnose`] shows the faults.
 //! A variable wins over the file. Nothing here is read again while the node runs: a changed file needs a restart
-//! (`farebox serve --upgrade` drops no request); the catalog reloads by itself.
+//! (`farebox serve --upgrade` drops no request); the catalog and the rules reload by themselves.
 
 pub mod check;
 pub mod diagnose;
@@ -39,6 +39,8 @@ pub struct Settings {
     pub admin_token: Option<Secret<String>>,
     pub ledger: ledger::Settings,
     pub catalog_overlays: Vec<PathBuf>,
+    /// Where rules stand; without such a folder there are none.
+    pub rules_dir: PathBuf,
     pub log: LogSettings,
     /// Of the request threads.
     pub threads: usize,
@@ -89,7 +91,10 @@ pub fn read(file: Option<&Path>, text: &str, around: &Surroundings) -> Result<Se
     let readable = notes.faults.borrow().is_empty();
     let every_preset = environment::lay_over(&mut root, &around.variables, &notes);
     let written = file::read(&root, &notes);
-    let settings = check::settings(&written, every_preset, &around.variables, &notes);
+    let mut settings = check::settings(&written, every_preset, &around.variables, &notes);
+    if let (None, Some(beside)) = (&written.rules_dir, file.and_then(Path::parent)) {
+        settings.rules_dir = beside.join(check::RULES_DIR);
+    }
     let mut faults = notes.faults.into_inner();
     if !readable {
         // Without the file, what it would have said is not missing.

@@ -286,6 +286,19 @@ impl RuleSet {
             && clamps.is_empty()
     }
 
+    /// How many rules of each kind, for a summary.
+    pub fn counts(&self) -> [(&'static str, usize); 6] {
+        let Rules { budgets, blocks, limits, routes, swaps, clamps, version: _ } = &*self.rules;
+        [
+            ("budgets", budgets.len()),
+            ("limits", limits.len()),
+            ("swaps", swaps.len()),
+            ("blocks", blocks.len()),
+            ("clamps", clamps.len()),
+            ("routes", routes.len()),
+        ]
+    }
+
     /// Every budget as it is in force at `now`: a top-up changes a limit at its date. Limits of tokens per minute are
     /// among them.
     pub fn budgets(&self, now: Timestamp) -> Vec<Arc<Budget>> {

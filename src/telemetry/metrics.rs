@@ -43,6 +43,11 @@ pub struct Metrics {
     pub provider_failures_in_a_row: IntGaugeVec,
     pub catalog_models: IntGauge,
     pub catalog_reloads: IntCounterVec,
+    pub rules_reloads: IntCounterVec,
+    pub rules_in_force: IntGauge,
+    /// 1 while the files on disk have faults and older rules stay in force.
+    pub rules_faulty: IntGauge,
+    pub rules_loaded_at: Gauge,
 }
 
 /// Money as a counter: whole pico-dollars are kept, their nearest double in dollars is shown.
@@ -146,6 +151,10 @@ impl Metrics {
                 &["provider"],
             )?,
             catalog_models: gauge("farebox_price_catalog_models", "Models in the catalog.")?,
+            rules_reloads: counter("farebox_rules_reloads_total", "Reloads of the rules.", &["result"])?,
+            rules_in_force: gauge("farebox_rules_in_force", "Rules and budgets in force.")?,
+            rules_faulty: gauge("farebox_rules_faulty", "1: the rules on disk have faults; older ones stay in force.")?,
+            rules_loaded_at: seconds("farebox_rules_loaded_timestamp_seconds", "When the rules in force were loaded.")?,
             catalog_reloads: counter("farebox_config_reloads_total", "Reloads of the catalog.", &["result"])?,
             registry,
         };

@@ -204,7 +204,7 @@ pub fn zone(text: &str) -> Read<TimeZone> {
 }
 
 /// `month`, `rolling 5h`, `lifetime`.
-pub fn window(zone: &TimeZone) -> impl Fn(&str) -> Read<WindowRule> {
+pub fn window(zone: &TimeZone) -> impl Fn(&str) -> Read<WindowRule> + use<> {
     let zone = zone.clone();
     move |text| {
         const REMEDY: &str = "write `hour`, `day`, `week`, `month`, `year`, `rolling 5h`, `rolling 30d` or `lifetime`";
@@ -280,7 +280,7 @@ fn rolling(text: &str) -> Read<Duration> {
 }
 
 /// `mon-fri 09:00-18:00`, `weekend`, `22:00-06:00`, with a zone behind it or the file's.
-pub fn time_of_week(zone_of_file: &TimeZone) -> impl Fn(&str) -> Read<TimeOfWeek> {
+pub fn time_of_week(zone_of_file: &TimeZone) -> impl Fn(&str) -> Read<TimeOfWeek> + use<> {
     let zone_of_file = zone_of_file.clone();
     move |text| {
         const REMEDY: &str =
@@ -359,7 +359,7 @@ fn clock(word: &str) -> Option<u16> {
 }
 
 /// `2026-11-01`: its first moment in the zone.
-pub fn day_of(zone: &TimeZone) -> impl Fn(&str) -> Read<Timestamp> {
+pub fn day_of(zone: &TimeZone) -> impl Fn(&str) -> Read<Timestamp> + use<> {
     let zone = zone.clone();
     move |text| {
         let date: Result<jiff::civil::Date, _> = text.parse();
@@ -372,7 +372,7 @@ pub fn day_of(zone: &TimeZone) -> impl Fn(&str) -> Read<Timestamp> {
 }
 
 /// `2026-11-21 14:30`, with a zone behind it or the file's; or RFC 3339.
-pub fn moment(zone_of_file: &TimeZone) -> impl Fn(&str) -> Read<Timestamp> {
+pub fn moment(zone_of_file: &TimeZone) -> impl Fn(&str) -> Read<Timestamp> + use<> {
     let zone_of_file = zone_of_file.clone();
     move |text| {
         if let Ok(at) = text.parse::<jiff::Timestamp>() {

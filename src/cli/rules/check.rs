@@ -1,0 +1,64 @@
+//! `farebox rules check`.
+
+use super::Place;
+use crate::app::rules;
+use crate::cli::{EXIT_FAULT, fault};
+use crate::yaml::Fault;
+use serde_json::{Value, json};
+use std::process::ExitCode;
+
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    place: Place,
+    /// As one JSON document.
+    #[arg(long)]
+    json: bool,
+    /// Warnings are faults.
+    #[arg(long)]
+    strict: bool,
+}
+
+pub fn run(arguments: &Arguments) -> ExitCode {
+    let found = match arguments.place.find() {
+        Ok(found) => found,
+        Err(what) => return fault(what),
+    };
+    let outcome = rules::load(&found.files, &found.known());
+    let (faults, warnings) = match &outcome {
+        Ok(loaded) => (&[][..], &loaded.warnings[..]),
+        Err(faults) => (&faults[..], &[][..]),
+    };
+    let well = faults.is_empty() && (warnings.is_empty() || !arguments.strict);
+    if arguments.json {
+        let version = outcome.as_ref().ok().map(|loaded| loaded.rules.version().to_string());
+        println!("{}", json!({ "ok": well, "version": version, "faults": told(faults), "warnings": told(warnings) }));
+    } else {
+        for warning in warnings {
+            eprintln!("warning: {warning}");
+        }
+        match &outcome {
+            Err(faults) => eprintln!("{}", rules::in_words(faults)),
+            Ok(loaded) => println!("{}", summary(found.files.len(), &loaded.rules)),
+        }
+    }
+    if well { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FAULT) }
+}
+
+fn summary(files: usize, rules: &crate::rules::RuleSet) -> String {
+    let kinds = rules.counts();
+    let counted: Vec<String> =
+        kinds.iter().filter(|(_, count)| *count > 0).map(|(kind, count)| format!("{count} {kind}")).collect();
+    match counted.as_slice() {
+        [] => format!("{files} files, no rules"),
+        _ => format!("{files} files, version {}: {}", rules.version(), counted.join(", ")),
+    }
+}
+
+pub fn told(faults: &[Fault]) -> Vec<Value> {
+    let one = |fault: &Fault| {
+        let place = format!("{}:{}:{}", fault.file, fault.line, fault.column);
+        json!({ "place": place, "what": fault.message, "remedy": fault.remedy })
+    };
+    faults.iter().map(one).collect()
+}

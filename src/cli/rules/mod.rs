@@ -1,0 +1,87 @@
+//! `farebox rules …`: check the files, run their tests, see why a call is decided as it is.
+
+mod check;
+
+use crate::app::rules::{self, Files};
+use crate::catalog::Catalog;
+use crate::config::{self, Surroundings};
+use clap::{Args, Subcommand};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+#[derive(Debug, Args)]
+pub struct RulesArgs {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Read the rules; show all faults and warnings at once.
+    Check(check::Arguments),
+}
+
+/// Which rules a command is about.
+#[derive(Debug, Args)]
+pub struct Place {
+    /// Files or a folder of rules; by default the configured folder.
+    #[arg(value_name = "FILE|DIR")]
+    paths: Vec<PathBuf>,
+    /// The configuration to take the folder, the catalog and the providers from.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// The rules' texts and what they may name.
+pub struct Found {
+    pub files: Files,
+    pub catalog: Catalog,
+    pub providers: Vec<Arc<str>>,
+    pub data_dir: PathBuf,
+    pub rules_dir: PathBuf,
+}
+
+pub fn run(arguments: &RulesArgs) -> ExitCode {
+    match &arguments.command {
+        Command::Check(arguments) => check::run(arguments),
+    }
+}
+
+impl Place {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// The configuration, the catalog or a file cannot be read.
+    pub fn find(&self) -> Result<Found, String> {
+        let settings = config::load(self.config.clone(), &Surroundings::of_this_process());
+        let settings = settings.map_err(|faults| faults.to_string())?;
+        let mut files = Vec::new();
+        let paths = if self.paths.is_empty() { std::slice::from_ref(&settings.rules_dir) } else { &self.paths };
+        for path in paths {
+            files.extend(files_at(path)?);
+        }
+        Ok(Found {
+            files,
+            catalog: crate::app::load_catalog(&settings.catalog_overlays)?,
+            providers: settings.proxy.providers.iter().map(|provider| Arc::clone(&provider.name)).collect(),
+            data_dir: settings.data_dir,
+            rules_dir: settings.rules_dir,
+        })
+    }
+}
+
+/// One file, or all of a folder.
+pub fn files_at(path: &Path) -> Result<Files, String> {
+    if path.is_dir() {
+        return rules::read(path);
+    }
+    let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    Ok(vec![(path.display().to_string(), text)])
+}
+
+impl Found {
+    pub fn known(&self) -> crate::rules::syntax::Known<'_> {
+        crate::rules::syntax::Known { catalog: Some(&self.catalog), providers: &self.providers }
+    }
+}
