@@ -14,10 +14,12 @@ use crate::proxy::caller::Namer;
 use crate::proxy::counting::Counting;
 use crate::proxy::provider::Provider;
 use crate::proxy::{DataPort, Parts, Proxy};
+use crate::queries::lately::{Answers, answers_lately};
 use crate::queries::view::ExchangeView;
 use crate::store::Reader;
 use crate::telemetry::{Log, Metrics, Telemetry};
 use crate::tokens::count::Counter;
+use crate::tokens::history::Who;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use pingora_core::listeners::tls::TlsSettings;
@@ -106,8 +108,10 @@ impl House {
             namer: Namer::new(kept_key(&settings.data_dir)?),
         });
         let proxy = proxy.map_err(|error| Failure::Fault(error.to_string()))?;
+        let proxy = Arc::new(proxy);
+        remember_answers(&proxy, &reader);
         let overlays = settings.catalog_overlays.clone();
-        Ok(House { proxy: Arc::new(proxy), reader, clock, overlays, rules: Arc::new(folder) })
+        Ok(House { proxy, reader, clock, overlays, rules: Arc::new(folder) })
     }
 
     fn run(
@@ -243,6 +247,23 @@ impl House {
             readiness: Arc::new(move || readiness(&ready)),
             metrics: Arc::new(move || exposition(&shown)),
         }
+    }
+}
+
+/// Tells the estimates how long answers were lately. Beside the start: a call that comes first is estimated without.
+fn remember_answers(proxy: &Arc<Proxy>, reader: &Reader) {
+    let (proxy, reader) = (Arc::clone(proxy), reader.clone());
+    let reading = move || match answers_lately(&reader, proxy.clock.now()) {
+        Ok(lately) => {
+            for Answers { key, model, calls, output_tokens } in lately {
+                let who = Who::new(&key, &model, Who::ANY_OPERATION);
+                proxy.history.learn_many(who, output_tokens / calls.max(1), calls);
+            }
+        }
+        Err(error) => tracing::info!(%error, "estimates begin without the callers' history"),
+    };
+    if let Err(error) = std::thread::Builder::new().name("history".to_owned()).spawn(reading) {
+        tracing::warn!(%error, "estimates begin without the callers' history");
     }
 }
 

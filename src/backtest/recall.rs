@@ -35,10 +35,14 @@ pub struct Recalled<'r> {
 /// What is remembered between rows.
 #[derive(Debug, Default)]
 pub struct Memory {
-    tags: HashMap<Arc<str>, Vec<(Arc<str>, Arc<str>)>>,
+    tags: HashMap<Arc<str>, Tags>,
     terms: HashMap<Arc<str>, Terms>,
-    models: HashMap<(Arc<str>, Arc<str>), Option<Arc<Model>>>,
+    models: HashMap<(Arc<str>, Arc<str>), Known>,
 }
+
+type Tags = Vec<(Arc<str>, Arc<str>)>;
+/// The catalog's entry, or that there is none.
+type Known = Option<Arc<Model>>;
 
 impl Memory {
     /// The catalog's entry for a name, found once.
@@ -78,7 +82,7 @@ impl Memory {
         }
     }
 
-    fn tags(&mut self, row: &EventRow) -> Vec<(Arc<str>, Arc<str>)> {
+    fn tags(&mut self, row: &EventRow) -> Tags {
         let Some(text) = &row.tags else { return Vec::new() };
         remember(&mut self.tags, Arc::clone(text), || {
             let read: serde_json::Map<String, serde_json::Value> = serde_json::from_str(text).unwrap_or_default();

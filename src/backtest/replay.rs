@@ -310,7 +310,8 @@ impl Backtest {
         let model = self.memory.model(&catalog, &provider, &name)?;
         let input = recalled.row.usage.input_tokens();
         let has_room = model.context_window.is_none_or(|window| input < window);
-        let can = model.capabilities.lacks(&recalled.facts.needs).is_empty();
+        let is_alike = way.model.as_ref().is_none_or(|before| before.mode == model.mode);
+        let can = is_alike && model.retired.is_none() && model.capabilities.lacks(&recalled.facts.needs).is_empty();
         (has_room && can).then_some((provider, name, model))
     }
 

@@ -15,6 +15,7 @@ use crate::meter::{Counts, Metered, Reading, ResponseHead, ResponseMeter, readin
 use crate::money::Usd;
 use crate::telemetry::Beside;
 use crate::tokens::facts::RequestFacts;
+use crate::tokens::history::Who;
 use crate::tokens::usage::{TokenUsage, UsageSource};
 use bytes::Bytes;
 use http::header;
@@ -222,7 +223,9 @@ impl Unsettled {
             client: self.call.client.clone(),
             detail: self.detail(),
         };
+        let choices = self.call.facts.choices.max(1);
         let event = self.reservation.settle(closing);
+        learn(proxy, &event, choices);
         proxy.telemetry.settled(&event, beside);
         event
     }
@@ -346,6 +349,17 @@ impl Marks {
     fn overhead(&self, sent: Instant) -> Duration {
         let before = sent.saturating_duration_since(self.read);
         before + self.answered.map_or(Duration::ZERO, |answered| answered.elapsed())
+    }
+}
+
+/// How long an answer was, for the estimate of the next one.
+fn learn(proxy: &Proxy, event: &Event, choices: u64) {
+    let (opening, closing) = (&event.opening, &event.closing);
+    let whole = closing.outcome == Outcome::Ok && closing.complete && closing.usage_source != UsageSource::None;
+    if let (true, Some(model)) = (whole, &opening.upstream_model) {
+        let key = opening.caller.key.as_deref().unwrap_or_default();
+        let who = Who::new(key, model, opening.operation.name());
+        proxy.history.learn(who, closing.usage.output_tokens() / choices);
     }
 }
 

@@ -10,11 +10,13 @@ use crate::dialects::{Dialect, Operation};
 use crate::money::Usd;
 use crate::rules::Question;
 use crate::tokens::bound::{self, BoundRule};
+use crate::tokens::history::Who;
 use crate::tokens::tokenizer::Tokenizer;
 use crate::tokens::usage::{Kind, TokenUsage};
 use http::Method;
 
-/// Output of an answer where nothing better is known: the estimate's guess, a limit below it counts instead.
+/// Output of an answer where the caller's own history tells nothing: the estimate's guess, a limit below it counts
+/// instead.
 const OUTPUT_TOKENS_EXPECTED: u64 = 500;
 
 /// What was foreseen of an attempt before it left.
@@ -73,7 +75,8 @@ pub fn foresee(proxy: &Proxy, arrived: &Arrived, asked: &Asked, target: &Target)
         _ => None,
     };
     let mut predicted = estimate;
-    predicted[Kind::Output] = output.min(OUTPUT_TOKENS_EXPECTED.saturating_mul(asked.facts.choices.max(1)));
+    predicted[Kind::Output] =
+        output.min(output_expected(proxy, arrived, target).saturating_mul(asked.facts.choices.max(1)));
     Foreseen {
         estimated_cost: cost(&predicted),
         ceiling: model.ceiling(&bounded, &terms, arrived.at),
@@ -83,6 +86,17 @@ pub fn foresee(proxy: &Proxy, arrived: &Arrived, asked: &Asked, target: &Target)
         bound: bounded,
         terms,
     }
+}
+
+/// Output tokens of one answer, by what this caller's answers of this model were.
+fn output_expected(proxy: &Proxy, arrived: &Arrived, target: &Target) -> u64 {
+    let Some(model) = target.model.as_deref() else { return OUTPUT_TOKENS_EXPECTED };
+    // Callers without a name share theirs.
+    let key = arrived.caller.key.as_deref().unwrap_or_default();
+    let expected = |operation| proxy.history.expected(Who::new(key, model, operation));
+    expected(arrived.endpoint.operation.name())
+        .or_else(|| expected(Who::ANY_OPERATION))
+        .unwrap_or(OUTPUT_TOKENS_EXPECTED)
 }
 
 /// What the rules are asked about an attempt.
@@ -105,7 +119,7 @@ pub fn question<'a>(
         provider: &target.provider.settings.name,
         upstream_model: target.model.as_deref(),
         model: target.offer.as_ref().map(|offer| &*offer.model),
-        bound: foreseen.bound.clone(),
+        bound: foreseen.bound,
         input_is_counted: false,
         terms: &foreseen.terms,
         ceiling: foreseen.ceiling,

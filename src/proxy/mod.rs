@@ -28,6 +28,7 @@ use crate::ids::ExchangeId;
 use crate::ledger::Ledger;
 use crate::rules::RuleSet;
 use crate::telemetry::Telemetry;
+use crate::tokens::history::OutputHistory;
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use downstream::BODY_PERMIT_BYTES;
@@ -56,6 +57,8 @@ pub struct Proxy {
     pub telemetry: Arc<Telemetry>,
     pub clock: Arc<dyn Clock>,
     pub namer: caller::Namer,
+    /// What answers were long lately, for estimates.
+    pub history: OutputHistory,
     bodies: Arc<Semaphore>,
     in_flight: AtomicUsize,
 }
@@ -95,6 +98,7 @@ impl Proxy {
             telemetry: parts.telemetry,
             clock: parts.clock,
             namer: parts.namer,
+            history: OutputHistory::default(),
         })
     }
 

@@ -6,6 +6,7 @@
 pub mod ask;
 pub mod csv;
 pub mod export;
+pub mod lately;
 pub mod stats;
 pub mod view;
 

@@ -88,6 +88,8 @@ pub struct EventView<'a> {
     provider_cost_usd: Option<Pico>,
     ceiling_usd: Option<Pico>,
     estimate_usd: Option<Pico>,
+    /// Cost less estimate: negative where less was used than expected.
+    estimate_error_usd: Option<Pico>,
     withheld_usd: Pico,
     decision: Option<&'a str>,
     rule: Option<&'a str>,
@@ -151,6 +153,7 @@ impl<'a> From<&'a EventRow> for EventView<'a> {
             provider_cost_usd: money(row.provider_cost),
             ceiling_usd: money(row.ceiling),
             estimate_usd: money(row.estimate),
+            estimate_error_usd: estimate_error(row),
             withheld_usd: Pico(row.withheld.widen()),
             decision: row.decision.as_deref(),
             rule: row.rule.as_deref(),
@@ -223,6 +226,12 @@ impl Serialize for Parts<'_> {
         }
         map.end()
     }
+}
+
+/// Of a first-hand event that has a price and an estimate.
+fn estimate_error(row: &EventRow) -> Option<Pico> {
+    let cost = row.cost.filter(|_| row.adjusts.is_none() && row.pricing.as_deref() == Some("priced"))?;
+    Some(Pico(cost.widen() - row.estimate?.widen()))
 }
 
 fn raw(json: &str) -> Option<&RawValue> {

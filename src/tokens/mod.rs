@@ -5,6 +5,7 @@
 pub mod bound;
 pub mod count;
 pub mod facts;
+pub mod history;
 pub mod media;
 mod memo;
 pub mod prompt;

@@ -61,3 +61,37 @@ async fn a_path_that_leads_nowhere_is_a_404_that_is_not_recorded() {
     shop.chat("Hi").answered().await;
     assert_eq!(shop.rows(1).await.len(), 1);
 }
+
+#[tokio::test]
+async fn estimates_follow_how_long_the_callers_answers_of_a_model_were() {
+    let mut shop = shop().open().await;
+    let estimate = async |shop: &crate::support::Shop| {
+        let previewed = shop.chat("Say something.").with("x-farebox-preview", "only").answered().await;
+        previewed.json()["estimated_cost_usd"].as_str().unwrap().to_owned()
+    };
+    let unknown = estimate(&shop).await;
+    for _ in 0..4 {
+        shop.chat("Say something.").wishing("output-tokens", 40).answered().await;
+    }
+    let known = estimate(&shop).await;
+    let row = shop.rows(4).await.remove(0);
+    let (unknown, known): (farebox::money::Usd, farebox::money::Usd) =
+        (unknown.parse().unwrap(), known.parse().unwrap());
+    let cost = row.cost.unwrap();
+    assert!(known < unknown, "{known} after 4 answers of 40 tokens, {unknown} before");
+    assert!(known.as_pico().abs_diff(cost.as_pico()) < cost.as_pico().unsigned_abs() / 4, "{known}, true is {cost}");
+    let other = shop.chat("Say something.").with("authorization", "Bearer sk-other").with("x-farebox-preview", "only");
+    assert_eq!(other.answered().await.json()["estimated_cost_usd"], unknown.to_string(), "another caller's own");
+    shop.terminate();
+    shop.ended().await;
+    shop.start();
+    let mut again = estimate(&shop).await;
+    for _ in 0..100 {
+        if again == known.to_string() {
+            break;
+        }
+        tokio::task::yield_now().await;
+        again = estimate(&shop).await;
+    }
+    assert_eq!(again, known.to_string(), "the ledger remembers over a restart");
+}
