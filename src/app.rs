@@ -17,7 +17,7 @@ use crate::proxy::{DataPort, Parts, Proxy};
 use crate::queries::lately::{Answers, answers_lately};
 use crate::queries::view::ExchangeView;
 use crate::store::Reader;
-use crate::telemetry::{Log, Metrics, Telemetry};
+use crate::telemetry::{Log, Metrics, Reloaded, Telemetry};
 use crate::tokens::count::Counter;
 use crate::tokens::history::Who;
 use arc_swap::ArcSwap;
@@ -90,9 +90,12 @@ impl House {
         let ledger = Ledger::open(settings.ledger.clone(), Arc::clone(&clock))
             .map_err(|error| Failure::Fault(error.to_string()))?;
         let names: Vec<&str> = settings.proxy.providers.iter().map(|provider| &*provider.name).collect();
-        let metrics =
-            Metrics::new(&names, env!("CARGO_PKG_VERSION")).map_err(|error| Failure::Fault(error.to_string()))?;
-        metrics.catalog_models.set(i64::try_from(catalog.models(None).len()).unwrap_or(i64::MAX));
+        let metrics = Metrics::new(&settings.metrics, &names, env!("CARGO_PKG_VERSION"));
+        let metrics = metrics.map_err(|error| Failure::Fault(error.to_string()))?;
+        metrics.catalog_in_force(catalog.models(None).len(), catalog.version());
+        metrics.in_force(Reloaded::Catalog, true, clock.now());
+        metrics.in_force(Reloaded::Rules, true, clock.now());
+        metrics.ledger_queue_capacity.set(f64_of(settings.ledger.backlog_events_max));
         let counter = Arc::new(Counter::new(random_key()?));
         let reader = Reader::open(&settings.data_dir).map_err(|error| Failure::Fault(error.to_string()))?;
         let asked = reader.clone();
@@ -208,12 +211,12 @@ impl House {
         match load_catalog(&self.overlays) {
             Ok(catalog) => {
                 tracing::info!(version = %catalog.version(), "catalog reloaded");
-                metrics.catalog_models.set(i64::try_from(catalog.models(None).len()).unwrap_or(i64::MAX));
-                metrics.catalog_reloads.with_label_values(&["ok"]).inc();
+                metrics.catalog_in_force(catalog.models(None).len(), catalog.version());
+                metrics.reloaded(Reloaded::Catalog, true, self.clock.now());
                 self.proxy.catalog.store(Arc::new(catalog));
             }
             Err(faults) => {
-                metrics.catalog_reloads.with_label_values(&["error"]).inc();
+                metrics.reloaded(Reloaded::Catalog, false, self.clock.now());
                 tracing::error!(%faults, "the changed catalog has faults; the one before stays in force");
             }
         }
@@ -499,9 +502,11 @@ fn exposition(proxy: &Proxy) -> String {
     use crate::proxy::health::State;
     let metrics = &proxy.telemetry.metrics;
     let status = proxy.ledger.status();
-    metrics.ledger_accepting.set(i64::from(status.accepting));
-    metrics.ledger_backlog_events.set(i64::try_from(status.backlog_events).unwrap_or(i64::MAX));
-    metrics.ledger_last_sync_age.set(status.last_sync_age.as_secs_f64());
+    metrics.ledger_accepting.set(f64::from(u8::from(status.accepting)));
+    metrics.ledger_store_faulty.set(f64::from(u8::from(status.fold_error.is_some())));
+    metrics.ledger_queue.set(f64_of(status.backlog_events));
+    metrics.ledger_sync_age.set(status.last_sync_age.as_secs_f64());
+    metrics.ledger_counts(status.counts.lost, status.counts.passed_unjournalled, status.counts.overruns);
     if let Some(at) = status.last_commit_at {
         #[expect(clippy::cast_precision_loss, reason = "a moment as Prometheus writes it")]
         metrics.ledger_last_commit.set(at.as_millis() as f64 / 1e3);
@@ -509,13 +514,18 @@ fn exposition(proxy: &Proxy) -> String {
     for provider in proxy.providers.values() {
         let health = provider.health.lock();
         let state = match health.state() {
-            State::Closed => 0,
-            State::HalfOpen { .. } => 1,
-            State::Open { .. } => 2,
+            State::Closed => 0.0,
+            State::HalfOpen { .. } => 1.0,
+            State::Open { .. } => 2.0,
         };
         let name = [&*provider.settings.name];
         metrics.provider_circuit.with_label_values(&name).set(state);
-        metrics.provider_failures_in_a_row.with_label_values(&name).set(i64::from(health.failures_in_a_row()));
+        metrics.provider_failures.with_label_values(&name).set(f64::from(health.failures_in_a_row()));
     }
     metrics.text()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a count as Prometheus writes it")]
+fn f64_of(count: u64) -> f64 {
+    count as f64
 }

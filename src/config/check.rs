@@ -17,7 +17,7 @@ use crate::proxy::settings::{
     Settings as ProxySettings, Timeouts,
 };
 use crate::secret::Secret;
-use crate::telemetry::{LogFormat, LogSettings};
+use crate::telemetry::{LogFormat, LogSettings, MetricsSettings};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -64,6 +64,7 @@ pub fn settings(file: &File, every_preset: bool, variables: &Variables, notes: &
         catalog_overlays: overlays(file, notes),
         rules_dir: or(&file.rules_dir, PathBuf::from(RULES_DIR)),
         log: LogSettings { format: or(&file.log_format, LogFormat::Auto), level: log_level(file, notes) },
+        metrics: metrics(file),
         threads: file.threads.as_ref().map_or_else(threads, |threads| threads.value as usize),
         upgrade: false,
     };
@@ -73,6 +74,17 @@ pub fn settings(file: &File, every_preset: bool, variables: &Variables, notes: &
 
 fn or<T: Clone>(written: &Option<Placed<T>>, default: T) -> T {
     written.as_ref().map_or(default, |placed| placed.value.clone())
+}
+
+fn metrics(file: &File) -> MetricsSettings {
+    let names = |written: &Option<Vec<Placed<String>>>| {
+        written.iter().flatten().map(|name| Arc::from(name.value.as_str())).collect()
+    };
+    MetricsSettings {
+        teams: names(&file.metrics_teams),
+        projects: names(&file.metrics_projects),
+        series_max: or(&file.metrics_series_max, 20_000) as usize,
+    }
 }
 
 fn threads() -> usize {

@@ -46,6 +46,9 @@ pub struct File {
     pub ledger: Ledger,
     pub log_format: Written<LogFormat>,
     pub log_level: Written<String>,
+    pub metrics_teams: Option<Vec<Placed<String>>>,
+    pub metrics_projects: Option<Vec<Placed<String>>>,
+    pub metrics_series_max: Written<u64>,
 }
 
 #[derive(Debug)]
@@ -140,6 +143,10 @@ pub fn read(root: &Node, notes: &Notes) -> File {
     let mut log = file.section("log");
     let (log_format, log_level) = (log.value("format", values::one_of(&LOG_FORMATS)), log.value("level", values::text));
     log.close();
+    let mut metrics = file.section("metrics");
+    let [metrics_teams, metrics_projects] = ["teams", "projects"].map(|key| metrics.list(key, values::text));
+    let metrics_series_max = metrics.value("series_max", values::number(1_000, 1_000_000));
+    metrics.close();
     let written = File {
         listen: file.value("listen", values::address),
         admin_listen: file.value("admin_listen", values::address),
@@ -164,6 +171,9 @@ pub fn read(root: &Node, notes: &Notes) -> File {
         ledger: ledger(file.section("ledger")),
         log_format,
         log_level,
+        metrics_teams,
+        metrics_projects,
+        metrics_series_max,
     };
     file.close();
     written

@@ -19,7 +19,7 @@ pub use diagnose::{Fault, Faults};
 use crate::ledger;
 use crate::proxy;
 use crate::secret::Secret;
-use crate::telemetry::LogSettings;
+use crate::telemetry::{LogSettings, MetricsSettings};
 use section::Notes;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -42,6 +42,7 @@ pub struct Settings {
     /// Where rules stand; without such a folder there are none.
     pub rules_dir: PathBuf,
     pub log: LogSettings,
+    pub metrics: MetricsSettings,
     /// Of the request threads.
     pub threads: usize,
     /// Take the sockets over from the running node; from the command line.

@@ -330,6 +330,21 @@ pub enum RefusalKind {
 }
 
 impl RefusalKind {
+    pub const ALL: [RefusalKind; 12] = [
+        RefusalKind::InvalidRequest,
+        RefusalKind::Unauthenticated,
+        RefusalKind::Blocked,
+        RefusalKind::NotFound,
+        RefusalKind::TooLarge,
+        RefusalKind::RequestTimeout,
+        RefusalKind::BudgetExceeded,
+        RefusalKind::RateLimited,
+        RefusalKind::ProviderUnreachable,
+        RefusalKind::ProviderTimeout,
+        RefusalKind::Unavailable,
+        RefusalKind::Internal,
+    ];
+
     /// The word in metrics and logs.
     pub fn name(self) -> &'static str {
         match self {

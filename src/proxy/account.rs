@@ -222,6 +222,7 @@ impl Unsettled {
             model_label: self.call.offer.as_ref().map(|offer| Arc::clone(&offer.model.id)),
             client: self.call.client.clone(),
             detail: self.detail(),
+            ..Beside::default()
         };
         let choices = self.call.facts.choices.max(1);
         let event = self.reservation.settle(closing);

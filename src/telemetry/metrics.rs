@@ -1,170 +1,230 @@
-//! Every metric's name, in the `prometheus` registry. Labels come only from the configuration and the catalog, else
-//! `other`, so the number of series is bounded.
+//! Recording: what happens becomes series of the [`names`] table, in the `prometheus` registry.
+//!
+//! *Invariant:* a label's value comes from the configuration, the catalog or a closed vocabulary of ours; whatever else a
+//! client sends is counted under `other`, so the number of series is bounded whoever calls. An attempt finds its series
+//! with one look-up ([`Row`]).
 
+use super::Beside;
+use super::names::{self, Family, Kind};
+use super::process::Process;
+use super::series::{Cell, Tally};
 use crate::catalog::Pricing;
-use crate::dialects::RefusalKind;
+use crate::clock::Timestamp;
+use crate::dialects::{Operation, RefusalKind};
 use crate::event::{Event, Outcome};
-use crate::tokens::usage::TokenUsage;
-use parking_lot::Mutex;
-use prometheus::core::{Collector, Desc};
-use prometheus::proto::MetricFamily;
-use prometheus::{
-    CounterVec, Gauge, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder,
-};
-use std::collections::HashMap;
+use crate::tokens::usage::{self, TokenUsage, UsageSource};
+use parking_lot::RwLock;
+use prometheus::core::Collector;
+use prometheus::{Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, Opts, Registry, TextEncoder};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Histogram bounds of durations from 10 ms to 655 s (OpenTelemetry GenAI: `gen_ai.client.operation.duration`, and more).
-const DURATION_BUCKETS: [f64; 17] =
-    [0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92, 163.84, 327.68, 655.36];
-const OVERHEAD_BUCKETS: [f64; 10] = [0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.01, 0.05, 0.25, 1.0];
+/// A value that is neither configured nor in the catalog.
 const OTHER: &str = "other";
+/// The caller has none.
+const NONE: &str = "none";
+
+/// Lines of the exposition that one provider and model need at most: two durations, first token, token time.
+const SHAPE_LINES: usize = 4 * 20;
+/// Lines of one team, project, provider and model: cost, five types of tokens, and a few outcomes.
+const ROW_LINES: usize = 12;
+
+/// Which values labels may have, and how many series there may be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MetricsSettings {
+    pub teams: Vec<Arc<str>>,
+    pub projects: Vec<Arc<str>>,
+    /// Lines of the exposition; a new model, team or project beyond three fifths of it is counted under `other`, the
+    /// rest is for what has no bound of its own but the number of providers.
+    pub series_max: usize,
+}
+
+impl Default for MetricsSettings {
+    fn default() -> Self {
+        MetricsSettings { teams: Vec::new(), projects: Vec::new(), series_max: 20_000 }
+    }
+}
+
+/// What is read anew while the node runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reloaded {
+    Catalog,
+    Rules,
+}
+
+impl Reloaded {
+    fn name(self) -> &'static str {
+        match self {
+            Reloaded::Catalog => "catalog",
+            Reloaded::Rules => "rules",
+        }
+    }
+}
 
 /// All metrics of the process.
 pub struct Metrics {
     registry: Registry,
-    requests: IntCounterVec,
-    request_duration: HistogramVec,
+    teams: HashSet<Arc<str>>,
+    projects: HashSet<Arc<str>>,
+    lines_max: usize,
+    lines: AtomicUsize,
+    rows: RwLock<HashMap<String, Arc<Row>>>,
+    shapes: RwLock<HashMap<String, Arc<Shape>>>,
+    requests: Tally,
+    refusals: Tally,
+    tokens: Tally,
+    usage_source: Tally,
+    cost: Tally,
+    savings: Tally,
+    unpriced: Tally,
+    team_overflow: Arc<Cell>,
+    project_overflow: Arc<Cell>,
+    model_overflow: Arc<Cell>,
+    reloads: Tally,
+    duration: HistogramVec,
     first_token: HistogramVec,
+    token_interval: HistogramVec,
     overhead: HistogramVec,
-    pub requests_in_flight: IntGauge,
-    tokens: IntCounterVec,
-    usage_source: IntCounterVec,
-    cost: CostCounter,
-    unpriced: IntCounterVec,
-    refusals: IntCounterVec,
-    pub log_lines_dropped: IntCounter,
-    pub ledger_accepting: IntGauge,
-    pub ledger_backlog_events: IntGauge,
+    estimate_error: HistogramVec,
+    reload_successful: GaugeVec,
+    reload_time: GaugeVec,
+    ledger_lost: Arc<Cell>,
+    ledger_unjournalled: Arc<Cell>,
+    ledger_overruns: Arc<Cell>,
+    pub log_lines_dropped: Arc<Cell>,
+    pub requests_in_flight: Gauge,
+    pub ledger_accepting: Gauge,
+    pub ledger_store_faulty: Gauge,
+    pub ledger_queue: Gauge,
+    pub ledger_queue_capacity: Gauge,
     pub ledger_last_commit: Gauge,
-    pub ledger_last_sync_age: Gauge,
-    pub provider_circuit: IntGaugeVec,
-    pub provider_failures_in_a_row: IntGaugeVec,
-    pub catalog_models: IntGauge,
-    pub catalog_reloads: IntCounterVec,
-    pub rules_reloads: IntCounterVec,
-    pub rules_in_force: IntGauge,
-    /// 1 while the files on disk have faults and older rules stay in force.
-    pub rules_faulty: IntGauge,
-    pub rules_loaded_at: Gauge,
+    pub ledger_sync_age: Gauge,
+    pub provider_circuit: GaugeVec,
+    pub provider_failures: GaugeVec,
+    pub catalog_models: Gauge,
+    catalog_updated: Gauge,
+    pub rules_in_force: Gauge,
 }
 
-/// Money as a counter: whole pico-dollars are kept, their nearest double in dollars is shown.
-#[derive(Clone)]
-struct CostCounter {
-    pico: Arc<Mutex<HashMap<(String, String), i128>>>,
-    described: CounterVec,
+/// The series of one team, project, provider and model.
+struct Row {
+    shape: Arc<Shape>,
+    cost: Arc<Cell>,
+    cache_savings: Arc<Cell>,
+    swap_savings: Arc<Cell>,
+    tokens: [OnceLock<Arc<Cell>>; TokenType::ALL.len()],
+    requests: RwLock<Vec<((Operation, Outcome), Arc<Cell>)>>,
+    labels: [Box<str>; 4],
+}
+
+/// The series of one provider and model.
+struct Shape {
+    provider: Box<str>,
+    model: Box<str>,
+    duration: [OnceLock<Histogram>; 2],
+    first_token: OnceLock<Histogram>,
+    token_interval: OnceLock<Histogram>,
+    overhead: Histogram,
+    estimate_error: Histogram,
+    usage_source: [Arc<Cell>; UsageSource::ALL.len()],
+    unpriced: OnceLock<Arc<Cell>>,
+}
+
+/// Kinds of tokens as the label `type` has them: disjoint, so they add up.
+#[derive(Clone, Copy)]
+enum TokenType {
+    Input,
+    CacheRead,
+    CacheWrite,
+    Output,
+    Reasoning,
+}
+
+impl TokenType {
+    const ALL: [TokenType; 5] =
+        [TokenType::Input, TokenType::CacheRead, TokenType::CacheWrite, TokenType::Output, TokenType::Reasoning];
+
+    fn name(self) -> &'static str {
+        match self {
+            TokenType::Input => "input",
+            TokenType::CacheRead => "cache_read",
+            TokenType::CacheWrite => "cache_write",
+            TokenType::Output => "output",
+            TokenType::Reasoning => "reasoning",
+        }
+    }
+
+    fn units(self, used: &TokenUsage) -> u64 {
+        let (cache_read, cache_write) = (used.cache_read_input_tokens(), used.cache_write_input_tokens());
+        let reasoning = used.reasoning_output_tokens();
+        match self {
+            TokenType::Input => used.input_tokens().saturating_sub(cache_read).saturating_sub(cache_write),
+            TokenType::CacheRead => cache_read,
+            TokenType::CacheWrite => cache_write,
+            TokenType::Output => used.output_tokens().saturating_sub(reasoning),
+            TokenType::Reasoning => reasoning,
+        }
+    }
 }
 
 impl Metrics {
-    /// `providers` × outcomes are initialised at zero, so that the first increment is not lost to `rate()`.
-    pub fn new(providers: &[&str], version: &str) -> Result<Metrics, prometheus::Error> {
+    /// What can be known beforehand is initialised, so that it is there to be looked at before it happens.
+    pub fn new(settings: &MetricsSettings, providers: &[&str], version: &str) -> Result<Metrics, prometheus::Error> {
         let registry = Registry::new();
-        let counter = |name: &str, help: &str, labels: &[&str]| {
-            registered(&registry, IntCounterVec::new(Opts::new(name, help), labels)?)
-        };
-        let gauges = |name: &str, help: &str, labels: &[&str]| {
-            registered(&registry, IntGaugeVec::new(Opts::new(name, help), labels)?)
-        };
-        let gauge = |name: &str, help: &str| registered(&registry, IntGauge::new(name, help)?);
-        let seconds = |name: &str, help: &str| registered(&registry, Gauge::new(name, help)?);
-        let histogram = |name: &str, help: &str, labels: &[&str], buckets: &[f64]| {
-            registered(&registry, HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets.to_vec()), labels)?)
-        };
-        let build = gauges("farebox_build_info", "Always 1; which build runs.", &["version"])?;
-        build.with_label_values(&[version]).set(1);
+        registry.register(Box::new(Process::new()?))?;
+        let tally = |family: Family| registered(&registry, Tally::new(family)?);
+        let single = |family: Family| tally(family).map(|tally| tally.cell(&[]));
+        let gauge = |family: Family| registered(&registry, Gauge::new(family.name, family.help)?);
+        let gauges = |family: Family| registered(&registry, GaugeVec::new(options(&family), family.labels)?);
+        let histograms = |family: Family| registered(&registry, HistogramVec::new(buckets(&family), family.labels)?);
+        gauges(names::BUILD_INFO)?.with_label_values(&[version]).set(1.0);
+        let overflow = tally(names::LABEL_OVERFLOW)?;
         let metrics = Metrics {
-            requests: counter(
-                "farebox_requests_total",
-                "Attempts that ended, by how they ended.",
-                &["provider", "model", "operation", "outcome"],
-            )?,
-            request_duration: histogram(
-                "farebox_request_duration_seconds",
-                "From the request's arrival to the response's last byte.",
-                &["provider", "model", "stream"],
-                &DURATION_BUCKETS,
-            )?,
-            first_token: histogram(
-                "farebox_time_to_first_token_seconds",
-                "From the request's arrival to the first chunk with content; streams only.",
-                &["provider", "model"],
-                &DURATION_BUCKETS,
-            )?,
-            overhead: histogram(
-                "farebox_proxy_overhead_seconds",
-                "Time not spent waiting for the provider.",
-                &["provider"],
-                &OVERHEAD_BUCKETS,
-            )?,
-            requests_in_flight: gauge("farebox_requests_in_flight", "Requests under way.")?,
-            tokens: counter(
-                "farebox_tokens_total",
-                "Tokens used; the types are disjoint.",
-                &["provider", "model", "type"],
-            )?,
-            usage_source: counter(
-                "farebox_usage_source_total",
-                "Where the counts of metered attempts come from.",
-                &["provider", "source"],
-            )?,
-            cost: registered(&registry, CostCounter::new()?)?,
-            unpriced: counter(
-                "farebox_unpriced_requests_total",
-                "Attempts for which no price is known.",
-                &["provider"],
-            )?,
-            refusals: counter(
-                "farebox_refusals_total",
-                "Requests that Farebox itself answered with an error.",
-                &["kind"],
-            )?,
-            log_lines_dropped: registered(
-                &registry,
-                IntCounter::new(
-                    "farebox_log_lines_dropped_total",
-                    "Log lines lost because the log's reader is too slow.",
-                )?,
-            )?,
-            ledger_accepting: gauge("farebox_ledger_accepting", "1 while the ledger admits requests.")?,
-            ledger_backlog_events: gauge(
-                "farebox_ledger_queue_entries",
-                "Settled events that are not yet in the store.",
-            )?,
-            ledger_last_commit: seconds(
-                "farebox_ledger_last_commit_timestamp_seconds",
-                "When the store last committed.",
-            )?,
-            ledger_last_sync_age: seconds(
-                "farebox_ledger_last_sync_age_seconds",
-                "Age of the oldest journal write that is not on disk.",
-            )?,
-            provider_circuit: gauges(
-                "farebox_provider_circuit_state",
-                "0 closed, 1 half open, 2 open.",
-                &["provider"],
-            )?,
-            provider_failures_in_a_row: gauges(
-                "farebox_provider_failures_in_a_row",
-                "Failed attempts since the last good one.",
-                &["provider"],
-            )?,
-            catalog_models: gauge("farebox_price_catalog_models", "Models in the catalog.")?,
-            rules_reloads: counter("farebox_rules_reloads_total", "Reloads of the rules.", &["result"])?,
-            rules_in_force: gauge("farebox_rules_in_force", "Rules and budgets in force.")?,
-            rules_faulty: gauge("farebox_rules_faulty", "1: the rules on disk have faults; older ones stay in force.")?,
-            rules_loaded_at: seconds("farebox_rules_loaded_timestamp_seconds", "When the rules in force were loaded.")?,
-            catalog_reloads: counter("farebox_config_reloads_total", "Reloads of the catalog.", &["result"])?,
+            teams: settings.teams.iter().cloned().collect(),
+            projects: settings.projects.iter().cloned().collect(),
+            lines_max: settings.series_max / 5 * 3,
+            lines: AtomicUsize::new(0),
+            rows: RwLock::default(),
+            shapes: RwLock::default(),
+            requests: tally(names::REQUESTS)?,
+            refusals: tally(names::REFUSALS)?,
+            tokens: tally(names::TOKENS)?,
+            usage_source: tally(names::USAGE_SOURCE)?,
+            cost: tally(names::COST)?,
+            savings: tally(names::SAVINGS)?,
+            unpriced: tally(names::UNPRICED)?,
+            team_overflow: overflow.cell(&["team"]),
+            project_overflow: overflow.cell(&["project"]),
+            model_overflow: overflow.cell(&["model"]),
+            reloads: tally(names::RELOADS)?,
+            duration: histograms(names::REQUEST_DURATION)?,
+            first_token: histograms(names::FIRST_TOKEN)?,
+            token_interval: histograms(names::TOKEN_INTERVAL)?,
+            overhead: histograms(names::OVERHEAD_DURATION)?,
+            estimate_error: histograms(names::ESTIMATE_ERROR)?,
+            reload_successful: gauges(names::RELOAD_SUCCESSFUL)?,
+            reload_time: gauges(names::RELOAD_TIME)?,
+            ledger_lost: single(names::LEDGER_LOST)?,
+            ledger_unjournalled: single(names::LEDGER_UNJOURNALLED)?,
+            ledger_overruns: single(names::LEDGER_OVERRUNS)?,
+            log_lines_dropped: single(names::LOG_LINES_DROPPED)?,
+            requests_in_flight: gauge(names::REQUESTS_IN_FLIGHT)?,
+            ledger_accepting: gauge(names::LEDGER_ACCEPTING)?,
+            ledger_store_faulty: gauge(names::LEDGER_STORE_FAULTY)?,
+            ledger_queue: gauge(names::LEDGER_QUEUE)?,
+            ledger_queue_capacity: gauge(names::LEDGER_QUEUE_CAPACITY)?,
+            ledger_last_commit: gauge(names::LEDGER_LAST_COMMIT)?,
+            ledger_sync_age: gauge(names::LEDGER_SYNC_AGE)?,
+            provider_circuit: gauges(names::PROVIDER_CIRCUIT)?,
+            provider_failures: gauges(names::PROVIDER_FAILURES)?,
+            catalog_models: gauge(names::CATALOG_MODELS)?,
+            catalog_updated: gauge(names::CATALOG_UPDATED)?,
+            rules_in_force: gauge(names::RULES_IN_FORCE)?,
             registry,
         };
-        for provider in providers {
-            for source in crate::tokens::usage::UsageSource::ALL {
-                metrics.usage_source.with_label_values(&[*provider, source.name()]);
-            }
-            metrics.unpriced.with_label_values(&[*provider]);
-            metrics.provider_circuit.with_label_values(&[*provider]).set(0);
-        }
+        metrics.begin_at_zero(providers);
         Ok(metrics)
     }
 
@@ -175,80 +235,286 @@ impl Metrics {
 
     /// Farebox itself answered a request with an error.
     pub fn refused(&self, kind: RefusalKind) {
-        self.refusals.with_label_values(&[kind.name()]).inc();
+        self.refusals.add(&[kind.name()], 1);
     }
 
-    pub(super) fn settled(&self, event: &Event, model: Option<&str>) {
+    /// A catalog took effect: how many models it has, and its version, which begins with its date.
+    pub fn catalog_in_force(&self, models: usize, version: &str) {
+        #[expect(clippy::cast_precision_loss, reason = "a count shown")]
+        self.catalog_models.set(models as f64);
+        let date = version.get(..10).and_then(|date| date.parse::<jiff::civil::Date>().ok());
+        let midnight = date.and_then(|date| date.to_zoned(jiff::tz::TimeZone::UTC).ok());
+        if let Some(midnight) = midnight {
+            self.catalog_updated.set(seconds_of(Timestamp(midnight.timestamp().as_microsecond())));
+        }
+    }
+
+    /// Something was read anew; at `now`, with success or not.
+    pub fn reloaded(&self, what: Reloaded, successful: bool, now: Timestamp) {
+        self.reloads.add(&[what.name(), if successful { "ok" } else { "error" }], 1);
+        self.in_force(what, successful, now);
+    }
+
+    /// As at the start: in force since `now`, and not read anew.
+    pub fn in_force(&self, what: Reloaded, successful: bool, now: Timestamp) {
+        self.reload_successful.with_label_values(&[what.name()]).set(f64::from(u8::from(successful)));
+        if successful {
+            self.reload_time.with_label_values(&[what.name()]).set(seconds_of(now));
+        }
+    }
+
+    /// What the ledger has counted since the start.
+    pub fn ledger_counts(&self, lost: u64, unjournalled: u64, overruns: u64) {
+        for (cell, now) in
+            [(&self.ledger_lost, lost), (&self.ledger_unjournalled, unjournalled), (&self.ledger_overruns, overruns)]
+        {
+            let before = u64::try_from(cell.units()).unwrap_or(u64::MAX);
+            cell.add(now.saturating_sub(before));
+        }
+    }
+
+    pub(super) fn settled(&self, event: &Event, beside: &Beside) {
         let (opening, closing) = (&event.opening, &event.closing);
-        let model = model.unwrap_or(OTHER);
-        let provider = &*opening.provider;
-        self.requests.with_label_values(&[provider, model, opening.operation.name(), closing.outcome.name()]).inc();
-        let stream = if opening.stream { "true" } else { "false" };
-        let seconds = micros(closing.ended_at.micros_since(opening.started_at));
-        self.request_duration.with_label_values(&[provider, model, stream]).observe(seconds);
-        if let Some(first) = closing.first_token_micros.filter(|_| opening.stream) {
-            self.first_token.with_label_values(&[provider, model]).observe(micros(first));
-        }
-        if let Some(overhead) = closing.overhead_micros {
-            self.overhead.with_label_values(&[provider]).observe(micros(overhead));
-        }
-        self.used(provider, model, &closing.usage);
-        if closing.outcome == Outcome::Ok {
-            self.usage_source.with_label_values(&[provider, closing.usage_source.name()]).inc();
+        let row = self.row(event, beside.model_label.as_deref().unwrap_or(OTHER));
+        row.requests(&self.requests, opening.operation, closing.outcome).add(1);
+        for (kind, cell) in TokenType::ALL.into_iter().zip(&row.tokens) {
+            let units = kind.units(&closing.usage);
+            if units > 0 {
+                cell.get_or_init(|| self.tokens.cell(&row.labelled(kind.name()))).add(units);
+            }
         }
         match &closing.pricing {
-            Pricing::Priced(cost) => self.cost.add(provider, model, cost.total.widen()),
-            Pricing::Unpriced(_) => self.unpriced.with_label_values(&[provider]).inc(),
+            Pricing::Priced(cost) => {
+                row.cost.add(u64::try_from(cost.total.as_pico()).unwrap_or(0));
+                row.cache_savings.add(saved_by_cache(cost));
+            }
+            Pricing::Unpriced(_) => row.shape.unpriced(&self.unpriced).add(1),
             Pricing::Unmetered => {}
         }
+        if let Some(saved) = beside.saved_by_swap {
+            row.swap_savings.add(u64::try_from(saved.as_pico()).unwrap_or(0));
+        }
+        self.timed(&row.shape, event);
     }
 
-    fn used(&self, provider: &str, model: &str, usage: &TokenUsage) {
-        for (kind, units) in usage.used().filter(|(kind, _)| kind.is_input_token() || kind.is_output_token()) {
-            self.tokens.with_label_values(&[provider, model, kind.name()]).inc_by(units);
+    fn timed(&self, shape: &Shape, event: &Event) {
+        let (opening, closing) = (&event.opening, &event.closing);
+        let duration = closing.ended_at.micros_since(opening.started_at);
+        shape.duration(&self.duration, opening.stream).observe(seconds(duration));
+        if let Some(overhead) = closing.overhead_micros {
+            shape.overhead.observe(seconds(overhead));
+        }
+        if closing.outcome == Outcome::Ok {
+            shape.usage_source[closing.usage_source as usize].add(1);
+        }
+        if let (Some(estimate), Pricing::Priced(cost)) = (opening.estimate, &closing.pricing) {
+            let (estimate, cost) = (estimate.as_pico(), cost.total.as_pico());
+            if closing.complete && cost > 0 {
+                #[expect(clippy::cast_precision_loss, reason = "a ratio in a histogram")]
+                shape.estimate_error.observe(estimate.abs_diff(cost) as f64 / cost as f64);
+            }
+        }
+        let Some(first) = closing.first_token_micros.filter(|_| opening.stream) else { return };
+        shape.first_token(&self.first_token).observe(seconds(first));
+        let after_the_first = closing.usage.output_tokens().saturating_sub(1);
+        if closing.complete && closing.usage_source == UsageSource::Reported && after_the_first > 0 {
+            #[expect(clippy::cast_precision_loss, reason = "a duration in a histogram")]
+            let each = seconds(duration.saturating_sub(first)) / after_the_first as f64;
+            shape.token_interval(&self.token_interval).observe(each);
+        }
+    }
+
+    /// The series of an attempt.
+    fn row(&self, event: &Event, model: &str) -> Arc<Row> {
+        let caller = &event.opening.caller;
+        let team = known(&self.teams, &self.team_overflow, caller.team.as_deref());
+        let project = known(&self.projects, &self.project_overflow, caller.project.as_deref());
+        let provider = &*event.opening.provider;
+        let key = [team, project, provider, model].join("\u{1f}");
+        if let Some(row) = self.rows.read().get(&key) {
+            return Arc::clone(row);
+        }
+        if self.has_room_for(provider, model) {
+            return self.remembered(key, [team, project, provider, model]);
+        }
+        self.model_overflow.add(1);
+        // Not remembered by its full name: such names have no bound.
+        let folded = [OTHER, OTHER, provider, OTHER];
+        let key = folded.join("\u{1f}");
+        let known = self.rows.read().get(&key).map(Arc::clone);
+        known.unwrap_or_else(|| self.remembered(key, folded))
+    }
+
+    fn remembered(&self, key: String, labels: [&str; 4]) -> Arc<Row> {
+        let row = Arc::new(self.new_row(labels));
+        Arc::clone(self.rows.write().entry(key).or_insert(row))
+    }
+
+    fn new_row(&self, labels: [&str; 4]) -> Row {
+        let [team, _, provider, model] = labels;
+        Row {
+            shape: self.shape(provider, model),
+            cost: self.cost.cell(&labels),
+            cache_savings: self.savings.cell(&[team, "provider_cache"]),
+            swap_savings: self.savings.cell(&[team, "model_swap"]),
+            tokens: Default::default(),
+            requests: RwLock::default(),
+            labels: labels.map(Box::from),
+        }
+    }
+
+    fn shape(&self, provider: &str, model: &str) -> Arc<Shape> {
+        let key = [provider, model].join("\u{1f}");
+        if let Some(shape) = self.shapes.read().get(&key) {
+            return Arc::clone(shape);
+        }
+        let shape = Shape {
+            provider: provider.into(),
+            model: model.into(),
+            duration: Default::default(),
+            first_token: OnceLock::new(),
+            token_interval: OnceLock::new(),
+            overhead: self.overhead.with_label_values(&[provider]),
+            estimate_error: self.estimate_error.with_label_values(&[provider]),
+            usage_source: UsageSource::ALL.map(|source| self.usage_source.cell(&[provider, source.name()])),
+            unpriced: OnceLock::new(),
+        };
+        Arc::clone(self.shapes.write().entry(key).or_insert(Arc::new(shape)))
+    }
+
+    /// Takes the lines that a new combination may need at most.
+    fn has_room_for(&self, provider: &str, model: &str) -> bool {
+        let is_new = !self.shapes.read().contains_key(&[provider, model].join("\u{1f}"));
+        let lines = ROW_LINES + if is_new { SHAPE_LINES } else { 0 };
+        let taken = self.lines.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |taken| {
+            Some(taken + lines).filter(|taken| *taken <= self.lines_max)
+        });
+        taken.is_ok()
+    }
+
+    fn begin_at_zero(&self, providers: &[&str]) {
+        for provider in providers {
+            for source in UsageSource::ALL {
+                self.usage_source.cell(&[provider, source.name()]);
+            }
+            self.unpriced.cell(&[provider, OTHER]);
+            self.provider_circuit.with_label_values(&[*provider]).set(0.0);
+            self.provider_failures.with_label_values(&[*provider]).set(0.0);
+        }
+        for kind in RefusalKind::ALL {
+            self.refusals.cell(&[kind.name()]);
+        }
+        for team in self.teams.iter().map(|team| &**team).chain([NONE]) {
+            for reason in ["provider_cache", "model_swap"] {
+                self.savings.cell(&[team, reason]);
+            }
+        }
+        for what in [Reloaded::Catalog, Reloaded::Rules] {
+            for result in ["ok", "error"] {
+                self.reloads.cell(&[what.name(), result]);
+            }
         }
     }
 }
 
-impl CostCounter {
-    fn new() -> Result<Self, prometheus::Error> {
-        let described = CounterVec::new(
-            Opts::new(
-                "farebox_cost_usd_total",
-                "List price of what was used. Totals to the cent come from the ledger.",
-            ),
-            &["provider", "model"],
-        )?;
-        Ok(CostCounter { pico: Arc::default(), described })
+impl Row {
+    fn requests(&self, requests: &Tally, operation: Operation, outcome: Outcome) -> Arc<Cell> {
+        let key = (operation, outcome);
+        let found = |known: &[((Operation, Outcome), Arc<Cell>)]| {
+            known.iter().find(|(one, _)| *one == key).map(|(_, cell)| Arc::clone(cell))
+        };
+        if let Some(cell) = found(&self.requests.read()) {
+            return cell;
+        }
+        let [team, project, provider, model] = self.labels.each_ref().map(|label| &**label);
+        let cell = requests.cell(&[team, project, provider, model, operation.name(), outcome.name()]);
+        let mut known = self.requests.write();
+        if let Some(cell) = found(&known) {
+            return cell;
+        }
+        known.push((key, Arc::clone(&cell)));
+        cell
     }
 
-    fn add(&self, provider: &str, model: &str, pico: i128) {
-        *self.pico.lock().entry((provider.to_owned(), model.to_owned())).or_default() += pico.max(0);
+    fn labelled<'a>(&'a self, last: &'a str) -> [&'a str; 5] {
+        let [team, project, provider, model] = self.labels.each_ref().map(|label| &**label);
+        [team, project, provider, model, last]
     }
 }
 
-impl Collector for CostCounter {
-    fn desc(&self) -> Vec<&Desc> {
-        self.described.desc()
+impl Shape {
+    fn duration(&self, family: &HistogramVec, stream: bool) -> &Histogram {
+        let word = if stream { "true" } else { "false" };
+        self.duration[usize::from(stream)]
+            .get_or_init(|| family.with_label_values(&[&*self.provider, &*self.model, word]))
     }
 
-    fn collect(&self) -> Vec<MetricFamily> {
-        let shown = self.described.clone();
-        shown.reset();
-        for ((provider, model), pico) in &*self.pico.lock() {
-            #[expect(clippy::cast_precision_loss, reason = "shown only; the integer is kept")]
-            shown.with_label_values(&[provider, model]).inc_by(*pico as f64 / 1e12);
-        }
-        shown.collect()
+    fn first_token(&self, family: &HistogramVec) -> &Histogram {
+        self.first_token.get_or_init(|| family.with_label_values(&[&self.provider, &self.model]))
     }
+
+    fn token_interval(&self, family: &HistogramVec) -> &Histogram {
+        self.token_interval.get_or_init(|| family.with_label_values(&[&self.provider, &self.model]))
+    }
+
+    fn unpriced(&self, family: &Tally) -> &Cell {
+        self.unpriced.get_or_init(|| family.cell(&[&self.provider, &self.model]))
+    }
+}
+
+/// The label of a caller's team or project.
+fn known<'a>(configured: &HashSet<Arc<str>>, overflow: &Cell, value: Option<&'a str>) -> &'a str {
+    match value {
+        None => NONE,
+        Some(value) if configured.contains(value) => value,
+        Some(_) => {
+            overflow.add(1);
+            OTHER
+        }
+    }
+}
+
+/// What cache reads would have cost more at the input's rate, pico-dollars; 0 where that rate was not used and so is not
+/// known.
+fn saved_by_cache(cost: &crate::catalog::Cost) -> u64 {
+    let rate = |kind: usage::Kind| {
+        cost.rates.iter().find(|(one, _)| *one == kind).map(|(_, rate)| u128::from(rate.as_femto()))
+    };
+    let Some(input) = rate(usage::Kind::Input) else { return 0 };
+    let saved = cost.by_kind.iter().filter(|(kind, _)| kind.is_cache_read()).map(|(kind, paid)| {
+        let paid = u128::try_from(paid.as_pico()).unwrap_or(0);
+        let cached = rate(*kind).filter(|cached| *cached > 0);
+        cached.map_or(0, |cached| (paid * input / cached).saturating_sub(paid))
+    });
+    u64::try_from(saved.sum::<u128>()).unwrap_or(0)
+}
+
+fn options(family: &Family) -> Opts {
+    Opts::new(family.name, family.help)
+}
+
+fn buckets(family: &Family) -> HistogramOpts {
+    let bounds = match family.kind {
+        Kind::Histogram(bounds) => bounds.to_vec(),
+        Kind::Counter | Kind::Money | Kind::Gauge => Vec::new(),
+    };
+    HistogramOpts::new(family.name, family.help).buckets(bounds)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "durations in a histogram")]
-fn micros(micros: u64) -> f64 {
+fn seconds(micros: u64) -> f64 {
     micros as f64 / 1e6
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a moment as Prometheus writes it")]
+fn seconds_of(moment: Timestamp) -> f64 {
+    moment.as_micros() as f64 / 1e6
 }
 
 fn registered<C: Collector + Clone + 'static>(registry: &Registry, collector: C) -> Result<C, prometheus::Error> {
     registry.register(Box::new(collector.clone()))?;
     Ok(collector)
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,11 +3,15 @@
 mod line;
 pub mod log;
 pub mod metrics;
+pub mod names;
+mod process;
+pub mod series;
 
 pub use log::{Log, LogFormat, LogSettings};
-pub use metrics::Metrics;
+pub use metrics::{Metrics, MetricsSettings, Reloaded};
 
 use crate::event::Event;
+use crate::money::Usd;
 use std::sync::Arc;
 
 /// What an attempt's event does not hold, but its log line and metrics show.
@@ -19,6 +23,8 @@ pub struct Beside {
     pub client: Option<Arc<str>>,
     /// What went wrong inward, for the operator; nothing secret.
     pub detail: Option<Arc<str>>,
+    /// List price of the same usage at the model asked for, less the cost: what a swap saved.
+    pub saved_by_swap: Option<Usd>,
 }
 
 /// Where everything that happens is told.
@@ -34,9 +40,9 @@ impl Telemetry {
 
     /// An attempt was settled.
     pub fn settled(&self, event: &Arc<Event>, beside: Beside) {
-        self.metrics.settled(event, beside.model_label.as_deref());
+        self.metrics.settled(event, &beside);
         if !self.log.exchange(Arc::clone(event), beside) {
-            self.metrics.log_lines_dropped.inc();
+            self.metrics.log_lines_dropped.add(1);
         }
     }
 }

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 
 /// One call of so many is left in the middle.
 const LEFT_ONE_OF: u64 = 9;
-const TEAMS: [&str; 3] = ["search", "support", "research"];
+pub const TEAMS: [&str; 3] = ["search", "support", "research"];
 
 /// The clients; they stop when this is dropped.
 pub struct Clients(JoinSet<()>);
@@ -53,6 +53,7 @@ async fn call(client: &Client<HttpConnector, Full<Bytes>>, url: &str, number: u6
     let request = Request::post(format!("{url}{path}"))
         .header("content-type", "application/json")
         .header("authorization", format!("Bearer sk-demo-{team}"))
+        .header("x-farebox-team", team)
         .header("x-request-id", format!("demo-{number}"))
         .body(Full::from(body.to_string()));
     let Ok(request) = request else { return };

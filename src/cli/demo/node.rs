@@ -116,7 +116,8 @@ fn configuration_text(provider: &str) -> String {
         format!("  - name: {name}\n    dialect: {name}\n    base_url: {provider}{path}\n    key: none\n")
     };
     let providers: String = [("openai", "/v1"), ("anthropic", ""), ("gemini", "")].map(of).concat();
-    format!("default_provider: openai\nproviders:\n{providers}")
+    let teams = super::clients::TEAMS.join(", ");
+    format!("default_provider: openai\nmetrics: {{teams: [{teams}]}}\nproviders:\n{providers}")
 }
 
 /// Waits for the log line that tells the addresses.
