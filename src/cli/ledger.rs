@@ -122,6 +122,12 @@ fn report_text(report: &Report) -> String {
         "{events} events, {adjustments} of them adjustments; {rollup_rows} sums compared\n\
          spent ${spent} = cost ${cost} + withheld ${withheld}\n"
     );
+    if let Some(kept) = report.kept_from {
+        text += &format!(
+            "events before {} were dropped (`farebox retain`) and are in the sums only\n",
+            &kept.to_rfc3339()[..10]
+        );
+    }
     for found in &report.faults {
         text += &format!("FAULT {found}\n");
     }
@@ -143,6 +149,7 @@ fn report_json(report: &Report) -> serde_json::Value {
         "events": report.events,
         "adjustments": report.adjustments,
         "sums_compared": report.rollup_rows,
+        "events_kept_from": report.kept_from.map(|kept| kept.to_rfc3339()),
         "cost_usd": pico_to_decimal(report.cost_pico),
         "withheld_usd": pico_to_decimal(report.withheld_pico),
         "spent_usd": pico_to_decimal(report.cost_pico + report.withheld_pico),
@@ -219,7 +226,7 @@ fn before(now: Timestamp, age: Duration) -> Timestamp {
 }
 
 /// `90s`, `30m`, `12h`, `7d`.
-fn age(text: &str) -> Result<Duration, String> {
+pub(super) fn age(text: &str) -> Result<Duration, String> {
     let wrong = || format!("`{text}` is not an age: write a whole number and s, m, h or d, like `7d`");
     let unit = text.chars().last().ok_or_else(wrong)?;
     let seconds = match unit {

@@ -5,10 +5,12 @@ mod catalog;
 mod check;
 mod completions;
 mod demo;
+mod erase;
 mod healthcheck;
 mod ledger;
 mod man;
 mod place;
+mod retain;
 mod rules;
 mod serve;
 mod simulate;
@@ -60,6 +62,10 @@ enum Command {
     Backup(backup::BackupArguments),
     /// Make a data directory from a backup.
     Restore(backup::RestoreArguments),
+    /// Drop single events past an age; their sums stay. A server may be running.
+    Retain(retain::Arguments),
+    /// Erase a person's names; numbers and sums stay. A server may be running.
+    Erase(erase::Arguments),
     /// Say which version this is.
     Version(version::Arguments),
     /// Write the manual pages into a folder.
@@ -86,6 +92,8 @@ pub fn run() -> ExitCode {
         Command::Usage(arguments) => usage::run(&arguments),
         Command::Backup(arguments) => backup::backup(&arguments),
         Command::Restore(arguments) => backup::restore(&arguments),
+        Command::Retain(arguments) => retain::run(&arguments),
+        Command::Erase(arguments) => erase::run(&arguments),
         Command::Version(arguments) => version::run(&arguments),
         Command::Man(arguments) => man::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments),

@@ -6,17 +6,20 @@ use super::table::{Align, Table, grouped, signed};
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::ids::{ExchangeId, NotAnId};
 use crate::money::pico_to_decimal;
-use crate::queries::{EventsPage, ExchangeView, Export, Misasked, Stats, StatsQuestion, ask, stats};
+use crate::queries::{EventView, EventsPage, ExchangeView, Export, Follow, Misasked, Stats, StatsQuestion, ask, stats};
 use crate::store::{EventQuery, EventRow, Filter, Order, Reader, StoreError, Sums, TimeRange, UsageQuery};
 use crate::tokens::usage::TokenUsage;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 const GROUPS_DEFAULT: usize = 50;
 const EVENTS_DEFAULT: usize = 20;
 const EVENTS_MAX: usize = 1_000;
+/// How often new events are looked for.
+const FOLLOW_INTERVAL: Duration = Duration::from_millis(250);
 /// Events told in one line of a table have no room for a longer name.
 const MODEL_LETTERS_MAX: usize = 40;
 
@@ -64,6 +67,9 @@ struct EventsArguments {
     /// Events to show.
     #[arg(long, short = 'n', value_name = "COUNT")]
     limit: Option<String>,
+    /// Go on with new events as they come, until Ctrl-C; with --json, one document a line.
+    #[arg(long, short, conflicts_with = "until")]
+    follow: bool,
     #[command(flatten)]
     form: Form,
     #[command(flatten)]
@@ -270,7 +276,12 @@ fn events(asked: &EventsArguments, reader: &Reader, now: Timestamp, out: &mut dy
         after: None,
         limit: ask::count("--limit", asked.limit.as_deref(), EVENTS_DEFAULT, EVENTS_MAX)?,
     };
+    let follow = asked.follow.then(|| Follow::new(reader.clone(), query.filters.clone(), now)).transpose()?;
     let mut rows = reader.events(&query)?;
+    if let Some(follow) = follow {
+        rows.reverse();
+        return follow_events(asked, follow, &rows, out);
+    }
     if asked.form.json {
         serde_json::to_writer_pretty(&mut *out, &EventsPage::new(&rows, query.limit))?;
         writeln!(out)?;
@@ -284,6 +295,41 @@ fn events(asked: &EventsArguments, reader: &Reader, now: Timestamp, out: &mut dy
         write_events(&rows, out)?;
     }
     Ok(())
+}
+
+/// Shows what is there, then what comes. Ends with the process, or when nobody reads any more.
+fn follow_events(
+    asked: &EventsArguments,
+    mut follow: Follow,
+    rows: &[EventRow],
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    follow.saw(rows);
+    let mut show = |rows: &[EventRow], first: bool| -> Result<(), Failure> {
+        if asked.form.json {
+            for row in rows {
+                serde_json::to_writer(&mut *out, &EventView::from(row))?;
+                writeln!(out)?;
+            }
+        } else if asked.form.csv {
+            let page = if first { crate::queries::export::page } else { crate::queries::export::page_behind };
+            out.write_all(&page(rows))?;
+        } else {
+            let mut table = Vec::new();
+            write_events(rows, &mut table)?;
+            let headings = table.iter().position(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+            out.write_all(&table[if first { 0 } else { headings }..])?;
+        }
+        Ok(out.flush()?)
+    };
+    show(rows, true)?;
+    loop {
+        std::thread::sleep(FOLLOW_INTERVAL);
+        let new = follow.next(SystemClock.now())?;
+        if !new.is_empty() {
+            show(&new, false)?;
+        }
+    }
 }
 
 fn write_events(rows: &[EventRow], out: &mut dyn Write) -> io::Result<()> {

@@ -140,6 +140,13 @@ pub fn page(rows: &[EventRow]) -> Vec<u8> {
     file
 }
 
+/// The same without the header.
+pub fn page_behind(rows: &[EventRow]) -> Vec<u8> {
+    let (mut lines, mut moments) = (Vec::new(), Default::default());
+    rows.iter().for_each(|row| write_row(&mut lines, row, &mut moments));
+    lines
+}
+
 fn write_header(buffer: &mut Vec<u8>) {
     let mut line = Line::new(buffer);
     for name in BEFORE_KINDS {

@@ -6,12 +6,14 @@
 pub mod ask;
 pub mod csv;
 pub mod export;
+pub mod follow;
 pub mod lately;
 pub mod stats;
 pub mod view;
 
 pub use ask::Misasked;
 pub use export::Export;
+pub use follow::Follow;
 pub use stats::{Stats, StatsQuestion, stats};
 pub use view::{EventView, EventsPage, ExchangeView};
 

@@ -38,6 +38,7 @@ pub(super) fn fold(
     upto: JournalPosition,
 ) -> rusqlite::Result<u64> {
     let transaction = super::write_transaction(connection)?;
+    interner.keep_up(&transaction)?;
     if upto <= position(&transaction, journal_epoch)? {
         return Ok(0);
     }

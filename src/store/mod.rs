@@ -15,10 +15,12 @@
 
 mod backup;
 mod deferred;
+mod erasure;
 mod fold;
 mod measures;
 mod names;
 mod reader;
+mod retention;
 mod rollups;
 mod row;
 mod schema;
@@ -27,7 +29,9 @@ mod verify;
 mod vocabulary;
 
 pub use backup::Copied;
+pub use erasure::{Erased, Subject};
 pub use reader::{EventQuery, Order, Reader};
+pub use retention::Retired;
 pub use row::{EventRow, RateSet, Remembered};
 pub use schema::SCHEMA_VERSION;
 pub use usage::{Group, Sums, Usage, UsageQuery};

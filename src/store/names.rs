@@ -49,9 +49,21 @@ pub(super) const ESTIMATED: i64 = 6;
 pub(super) struct Interner {
     names: [HashMap<Box<str>, i64>; KINDS],
     rate_sets: HashMap<Vec<u8>, i64>,
+    /// SQLite's count of other connections' commits when this was remembered.
+    version: i64,
 }
 
 impl Interner {
+    /// Forgets everything when another process has written: it may have erased or dropped a name. Asked inside a write
+    /// transaction, so that nobody can until its end.
+    pub(super) fn keep_up(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        let version = connection.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))?;
+        if version != self.version {
+            *self = Interner { version, ..Interner::default() };
+        }
+        Ok(())
+    }
+
     pub(super) fn id(&mut self, connection: &Connection, kind: NameKind, text: Option<&str>) -> rusqlite::Result<i64> {
         let Some(text) = text else { return Ok(NOBODY) };
         let known = &mut self.names[kind as usize];

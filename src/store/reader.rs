@@ -1,14 +1,15 @@
 //! Reading beside the writer: connections that cannot write, each question in one snapshot.
 
+use super::names::NameKind;
 use super::row::{COLUMNS, Decoder, Remembered};
 use super::usage::condition;
-use super::vocabulary::{Filter, TimeRange, TimeUnit};
+use super::vocabulary::{Dimension, Filter, TimeRange, TimeUnit};
 use super::{EventRow, FILE_NAME, Progress, Report, StoreError, Usage, UsageQuery, rollups, saturate, schema, verify};
 use crate::clock::Timestamp;
 use crate::ids::{EventId, ExchangeId, id_at};
 use parking_lot::Mutex;
 use rusqlite::types::Value;
-use rusqlite::{Connection, params_from_iter};
+use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -78,6 +79,37 @@ impl Reader {
         })
     }
 
+    /// These events, as far as they are there and pass the filters; oldest first.
+    pub fn events_of(&self, ids: &[u64], filters: &[Filter]) -> Result<Vec<EventRow>, StoreError> {
+        let mut values = Vec::new();
+        let listed: Vec<String> = ids.iter().map(u64::to_string).collect();
+        let mut conditions = vec![format!("id IN ({})", listed.join(", "))];
+        let by_column = |filter: &Filter| condition(filter, filter.dimension.event_expression(), &mut values);
+        conditions.extend(filters.iter().map(by_column));
+        let sql = format!("SELECT {} FROM events WHERE {} ORDER BY id", COLUMNS.join(", "), conditions.join(" AND "));
+        let read = |connection: &Connection| -> rusqlite::Result<Vec<EventRow>> {
+            let snapshot = connection.unchecked_transaction()?;
+            let mut remembered = Remembered::default();
+            let mut decoder = Decoder::new(&snapshot, &mut remembered);
+            let mut statement = snapshot.prepare(&sql)?;
+            let rows = statement.query_map(params_from_iter(&values), |row| decoder.decode(row))?;
+            rows.collect()
+        };
+        self.with(|connection| read(connection).map_err(StoreError::sqlite("read events")))
+    }
+
+    /// The numbers of all events from `from` on whose exchange began then, and of all above `greatest`; oldest first.
+    pub fn ids_since(&self, from: u64, greatest: u64) -> Result<Vec<u64>, StoreError> {
+        // An attempt is found by its exchange's index, which is a tenth of the table; a correction by its own number.
+        let sql = "SELECT id FROM events WHERE exchange >= ?1 UNION SELECT id FROM events WHERE id > ?2 ORDER BY 1";
+        let read = |connection: &Connection| -> rusqlite::Result<Vec<u64>> {
+            let mut statement = connection.prepare_cached(sql)?;
+            let ids = statement.query_map([saturate(from), saturate(greatest)], |row| row.get::<_, i64>(0))?;
+            ids.map(|id| id.map(i64::unsigned_abs)).collect()
+        };
+        self.with(|connection| read(connection).map_err(StoreError::sqlite("look for new events")))
+    }
+
     pub fn event(&self, id: EventId) -> Result<Option<EventRow>, StoreError> {
         self.with(|connection| super::row::event(connection, id).map_err(StoreError::sqlite("read an event")))
     }
@@ -131,6 +163,19 @@ fn stretches(connection: &Connection, query: &EventQuery) -> rusqlite::Result<Ve
     Ok(ends.filter(|(start, end)| start < end).collect())
 }
 
+/// The number of the one key that the filters let through.
+fn one_key(connection: &Connection, filters: &[Filter]) -> rusqlite::Result<Option<i64>> {
+    let named = filters.iter().find(|filter| filter.dimension == Dimension::Key).map(|filter| &filter.values[..]);
+    let Some([name]) = named else { return Ok(None) };
+    if name.is_empty() || name.contains('*') {
+        return Ok(None);
+    }
+    connection
+        .prepare_cached("SELECT id FROM names WHERE kind = ?1 AND text = ?2")?
+        .query_row(params![NameKind::Key as u8, name], |row| row.get(0))
+        .optional()
+}
+
 fn visit_events(
     connection: &Connection,
     query: &EventQuery,
@@ -147,8 +192,14 @@ fn visit_events(
     let mut conditions = vec!["id >= ? AND id < ?".to_owned(), behind.to_owned()];
     let by_column = |filter: &Filter| condition(filter, filter.dimension.event_expression(), &mut values);
     conditions.extend(query.filters.iter().map(by_column));
+    // One key's events are found by their index, without a look at days that others fill.
+    let key = one_key(&snapshot, &query.filters)?;
+    let by_key = key.map_or("", |_| " INDEXED BY events_by_key");
+    if let Some(key) = key {
+        conditions.push(format!("key_id = {key}"));
+    }
     let sql = format!(
-        "SELECT {} FROM events WHERE {} ORDER BY id {direction} LIMIT ?",
+        "SELECT {} FROM events{by_key} WHERE {} ORDER BY id {direction} LIMIT ?",
         COLUMNS.join(", "),
         conditions.join(" AND ")
     );
@@ -160,7 +211,8 @@ fn visit_events(
     let mut statement = snapshot.prepare_cached(&sql)?;
     let mut decoder = Decoder::new(&snapshot, remembered);
     let (mut left, mut last) = (query.limit, None);
-    for (from, to) in stretches(&snapshot, query)? {
+    let stretches = if key.is_some() { vec![query.range.ids()] } else { stretches(&snapshot, query)? };
+    for (from, to) in stretches {
         let bounds = [Value::from(from), Value::from(to), Value::from(after)];
         let all = bounds.iter().chain(&values);
         let limit = Value::from(saturate(left as u64));

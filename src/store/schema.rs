@@ -21,9 +21,11 @@ const BUSY_WAIT: Duration = Duration::from_secs(10);
 const STATEMENTS_MAX: usize = 64;
 
 /// In order; an applied one is never edited: its checksum is kept in the file.
-const MIGRATIONS: [Migration; 2] = [
+const MIGRATIONS: [Migration; 4] = [
     Migration { name: "0001_ledger", sql: include_str!("migrations/0001_ledger.sql") },
     Migration { name: "0002_deferred", sql: include_str!("migrations/0002_deferred.sql") },
+    Migration { name: "0003_key_index", sql: include_str!("migrations/0003_key_index.sql") },
+    Migration { name: "0004_erasures", sql: include_str!("migrations/0004_erasures.sql") },
 ];
 
 /// The schema that this farebox writes.

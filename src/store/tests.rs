@@ -382,3 +382,32 @@ proptest! {
         prop_assert_eq!(shop.totals().cost_pico, events.iter().map(|event| event.cost().widen()).sum::<i128>());
     }
 }
+
+#[test]
+fn the_last_events_of_a_key_are_read_by_its_index_in_order() {
+    let mut shop = shop();
+    let keys = ["rare", "common", "common", "common"];
+    let events = |from: i64| (from..from + 40).map(|n| call(later(n * 7_200), 0).by("ann", keys[n as usize % 4]));
+    shop.fold(&events(0).collect::<Vec<_>>());
+    shop.fold(&events(40).collect::<Vec<_>>());
+    let mut query = EventQuery { filters: vec![filter("key", "rare")], limit: 7, ..EventQuery::default() };
+    let mut seen = Vec::new();
+    loop {
+        let page = shop.reader().events(&query).unwrap();
+        query.after = page.last().map(|row| row.id);
+        seen.extend(page.iter().map(|row| row.started_at));
+        if page.len() < 7 {
+            break;
+        }
+    }
+    assert_eq!(seen, (0..20).rev().map(|n| later(n * 4 * 7_200)).collect::<Vec<_>>());
+    query = EventQuery { filters: vec![filter("key", "nobody's")], limit: 7, ..EventQuery::default() };
+    assert!(shop.reader().events(&query).unwrap().is_empty());
+    let plan = "EXPLAIN QUERY PLAN SELECT id FROM events INDEXED BY events_by_key
+                WHERE id >= 0 AND id < 9 AND id < 8 AND key_id = 3 ORDER BY id DESC LIMIT 5";
+    let steps: Vec<String> = {
+        let mut read = shop.store.connection.prepare(plan).unwrap();
+        read.query_map([], |row| row.get(3)).unwrap().collect::<Result<_, _>>().unwrap()
+    };
+    assert!(!steps.join(" ").contains("TEMP B-TREE"), "{steps:?}");
+}

@@ -3,8 +3,8 @@
 use super::measures::{MEASURES, Values};
 use super::names::PRICED;
 use super::rollups::{Coalesced, Key, ROLLUPS, Rollup, key_columns};
-use super::saturate;
 use super::vocabulary::{TimeUnit, second_of};
+use super::{retention, saturate};
 use crate::clock::Timestamp;
 use crate::ids::{EventId, id_at};
 use crate::tokens::usage::Kind;
@@ -33,6 +33,8 @@ pub struct Report {
     pub withheld_pico: i128,
     /// Rollup rows that were compared.
     pub rollup_rows: u64,
+    /// Raw events before this were dropped; of them only the sums are left.
+    pub kept_from: Option<Timestamp>,
     pub faults: Vec<Fault>,
     /// Faults beyond those told.
     pub faults_more: u64,
@@ -81,8 +83,9 @@ pub(super) fn verify(connection: &Connection, progress: &mut dyn FnMut(Progress)
     let mut report = Report::default();
     check_file(connection, &mut report)?;
     let events_total: i64 = connection.query_row("SELECT count(*) FROM events", [], |row| row.get(0))?;
+    report.kept_from = retention::kept_from(connection)?;
     let Some((first, last)) = days(connection)? else { return Ok(report) };
-    let mut day = first;
+    let mut day = report.kept_from.map_or(first, |kept| first.max(kept.as_seconds()));
     while day <= last {
         // A day is a snapshot: between two of them the server goes on, and SQLite can reset its log.
         let snapshot = connection.unchecked_transaction()?;
@@ -156,14 +159,15 @@ fn check_events(snapshot: &Connection, from: i64, to: i64, report: &mut Report) 
     let sql = format!(
         "SELECT * FROM (
              SELECT id, cost_pico <> {} AS parts, pricing_id = {PRICED} AND rate_set IS NULL AS rates,
-                    adjusts IS NOT NULL AND NOT EXISTS
+                    adjusts IS NOT NULL AND adjusts >= ?3 AND NOT EXISTS
                         (SELECT 1 FROM events AS other WHERE other.id = events.adjusts) AS orphan
              FROM events WHERE id >= ?1 AND id < ?2
          ) WHERE parts OR rates OR orphan",
         parts.join(" + ")
     );
     let mut read = snapshot.prepare_cached(&sql)?;
-    let mut rows = read.query(params![from, to])?;
+    let kept_from = report.kept_from.map_or(0, |kept| saturate(id_at(kept)));
+    let mut rows = read.query(params![from, to, kept_from])?;
     while let Some(row) = rows.next()? {
         let id = EventId(row.get::<_, i64>(0)?.unsigned_abs());
         for (place, fault) in [Fault::Parts(id), Fault::Rates(id), Fault::Orphan(id)].into_iter().enumerate() {

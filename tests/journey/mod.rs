@@ -5,6 +5,7 @@ mod choosing;
 mod dialects;
 mod egress;
 mod first_call;
+mod keeping;
 mod late;
 mod surface;
 mod tls;

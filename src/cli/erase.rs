@@ -1,0 +1,71 @@
+//! `farebox erase`: a person's names are rewritten; what was used and what it cost stays.
+
+use super::fault;
+use super::place::Place;
+use super::table::grouped;
+use crate::clock::{Clock, SystemClock};
+use crate::store::{Erased, Reader, Store, StoreError, Subject};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+#[derive(Debug, clap::Args)]
+#[command(group(clap::ArgGroup::new("who").required(true).args(["user", "end_user", "session", "as_in"])))]
+pub struct Arguments {
+    /// A user, also where the name stands as an end user, with sessions, runs and tags that nobody else has.
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
+    /// An end user.
+    #[arg(long, value_name = "NAME")]
+    end_user: Option<String>,
+    /// A session.
+    #[arg(long, value_name = "NAME")]
+    session: Option<String>,
+    /// Everyone who was erased in another data directory or a backup: after restoring an older one.
+    #[arg(long, value_name = "DIR")]
+    as_in: Option<PathBuf>,
+    /// Only say how much it would be.
+    #[arg(long, conflicts_with = "as_in")]
+    dry_run: bool,
+    /// What was done, as one JSON document.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    place: Place,
+}
+
+pub fn run(arguments: &Arguments) -> ExitCode {
+    let done = arguments.place.data_dir().and_then(|data_dir| {
+        // Opened to read first, so that a mistyped directory is not made.
+        Reader::open(&data_dir).map_err(|error| error.to_string())?;
+        let mut store = Store::open(&data_dir, SystemClock.now()).map_err(|error| error.to_string())?;
+        erase(&mut store, arguments).map_err(|error| error.to_string())
+    });
+    let Erased { events, names } = match done {
+        Ok(erased) => erased,
+        Err(failure) => return fault(failure),
+    };
+    if arguments.json {
+        println!("{}", serde_json::json!({ "dry_run": arguments.dry_run, "events": events, "names": names }));
+    } else if names == 0 {
+        println!("nobody of that name is in the ledger");
+    } else {
+        let verb = if arguments.dry_run { "would be erased from" } else { "erased from" };
+        println!("{} names {verb} {} events", grouped(names), grouped(events));
+    }
+    ExitCode::SUCCESS
+}
+
+fn erase(store: &mut Store, arguments: &Arguments) -> Result<Erased, StoreError> {
+    let now = SystemClock.now();
+    let named = [
+        (Subject::User, &arguments.user),
+        (Subject::EndUser, &arguments.end_user),
+        (Subject::Session, &arguments.session),
+    ];
+    let named = named.into_iter().find_map(|(subject, name)| Some((subject, name.as_deref()?)));
+    match (named, &arguments.as_in) {
+        (Some((subject, name)), _) => store.erase(subject, name, now, arguments.dry_run),
+        (None, Some(other)) => store.erase_as_in(&Reader::open(other)?, now),
+        (None, None) => Ok(Erased::default()),
+    }
+}
