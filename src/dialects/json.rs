@@ -319,6 +319,19 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// What to cut so that an object loses the members that are marked, commas included. `members` are in the order of the
+/// text, each from the quote of its name to the end of its value.
+pub fn cuts(members: &[(Range<usize>, bool)]) -> Vec<Range<usize>> {
+    let last_kept = members.iter().rposition(|(_, cut)| !cut);
+    let marked = members.iter().enumerate().filter(|(_, (_, cut))| *cut);
+    let cut = marked.map(|(nth, (place, _))| match last_kept {
+        // Before a kept member: up to it, comma included. Behind the last kept one: its comma goes too.
+        Some(kept) if nth > kept => members[nth - 1].0.end..place.end,
+        _ => place.start..members.get(nth + 1).map_or(place.end, |(next, _)| next.start),
+    });
+    cut.collect()
+}
+
 /// Which brackets are open: kinds for the first 128 levels, beyond that only how many.
 #[derive(Default)]
 struct Nesting {

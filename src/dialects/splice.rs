@@ -1,10 +1,11 @@
 //! Writing into a body without touching anything else: unknown members, the spelling of numbers, the order of names and
 //! every blank stay as they came, byte for byte.
 
-use super::json::{Reader, Shape};
+use super::json::{self, Reader, Shape};
 use crate::tokens::facts::SplicePoints;
 use bytes::Bytes;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// What to write.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -15,6 +16,10 @@ pub struct Edits<'a> {
     pub output_limit: Option<(&'a str, u64)>,
     /// OpenAI: `stream_options.include_usage: true`.
     pub include_usage: bool,
+    /// Top-level members to take out, with their values.
+    pub remove: &'a [Arc<str>],
+    /// A top-level member and the name that it gets instead.
+    pub rename: Option<(&'a str, &'a str)>,
 }
 
 /// The body with the edits written at their points. Without an edit to make, the same bytes, not copied.
@@ -41,7 +46,20 @@ pub fn splice(body: &Bytes, points: &SplicePoints, edits: &Edits<'_>) -> Bytes {
     if edits.include_usage {
         patches.ask_for_usage(body, points);
     }
+    if !edits.remove.is_empty() || edits.rename.is_some() {
+        patches.adapt(body, edits);
+    }
     patches.apply(body)
+}
+
+/// The top-level members of a body, by name, in the order of the text. Of what is no object, none.
+pub fn member_names(body: &[u8]) -> Vec<String> {
+    let mut names = Vec::new();
+    let read = Reader::new(body).object(|name, _| {
+        names.push(name.to_owned());
+        Ok(())
+    });
+    if read.is_ok() { names } else { Vec::new() }
 }
 
 #[derive(Default)]
@@ -102,6 +120,33 @@ impl Patches {
             }
             _ => {}
         }
+    }
+
+    /// Takes members out and renames one. Of an object that would lose all of its members, none is taken.
+    fn adapt(&mut self, body: &[u8], edits: &Edits<'_>) {
+        let mut members: Vec<(Range<usize>, bool)> = Vec::new();
+        let mut renamed = Vec::new();
+        let read = Reader::new(body).object(|name, value| {
+            let name_place = value.name_place();
+            let removed = edits.remove.iter().any(|gone| **gone == *name);
+            if let Some((_, new)) = edits.rename.filter(|(old, _)| *old == name && !removed) {
+                renamed.push((name_place.clone(), quoted(new)));
+            }
+            let place = value.skip()?;
+            members.push((name_place.start..place.end, removed));
+            Ok(())
+        });
+        if read.is_err() {
+            return;
+        }
+        self.0.extend(renamed);
+        if members.iter().all(|(_, removed)| *removed) {
+            return;
+        }
+        let cuts = json::cuts(&members);
+        let gone = |place: &Range<usize>| cuts.iter().any(|cut| cut.start <= place.start && place.end <= cut.end);
+        self.0.retain(|(place, _)| place.is_empty() || !gone(place));
+        self.0.extend(cuts.into_iter().map(|cut| (cut, String::new())));
     }
 
     fn apply(mut self, body: &Bytes) -> Bytes {
@@ -223,7 +268,7 @@ mod tests {
 
     #[test]
     fn two_new_members_are_parted_by_a_comma() {
-        let edits = Edits { output_limit: Some(("max_tokens", 9)), include_usage: true, model: None };
+        let edits = Edits { output_limit: Some(("max_tokens", 9)), include_usage: true, ..Edits::default() };
         for body in ["{}", r#"{"a":1}"#] {
             let written: serde_json::Value = serde_json::from_str(&spliced(body, &edits)).unwrap();
             assert_eq!(
@@ -231,6 +276,36 @@ mod tests {
                 (&9.into(), &true.into())
             );
         }
+    }
+
+    #[test]
+    fn what_a_model_does_not_take_is_cut_out_and_its_limit_renamed() {
+        let remove: [Arc<str>; 2] = ["temperature".into(), "top_p".into()];
+        let edits = Edits {
+            model: Some("o"),
+            remove: &remove,
+            rename: Some(("max_tokens", "max_completion_tokens")),
+            output_limit: Some(("max_completion_tokens", 9)),
+            ..Edits::default()
+        };
+        for (body, written) in [
+            (r#"{"model":"a", "temperature": 1, "max_tokens":7}"#, r#"{"model":"o", "max_completion_tokens":9}"#),
+            (r#"{ "temperature":{"x":[1]}, "model":"a", "top_p":1 }"#, r#"{"max_completion_tokens":9, "model":"o" }"#),
+            (r#"{"model":"a","top_p":1,"temperature":2}"#, r#"{"max_completion_tokens":9,"model":"o"}"#),
+        ] {
+            let spliced = spliced(body, &edits);
+            assert_eq!(spliced.replace(' ', ""), written.replace(' ', ""), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_limit_that_is_cut_out_is_not_written_as_well() {
+        let remove: [Arc<str>; 1] = ["max_tokens".into()];
+        let edits = Edits { remove: &remove, output_limit: Some(("max_completion_tokens", 9)), ..Edits::default() };
+        assert_eq!(
+            spliced(r#"{"model":"a","max_tokens":7,"max_completion_tokens":8}"#, &edits),
+            r#"{"model":"a","max_completion_tokens":9}"#
+        );
     }
 
     proptest! {
@@ -243,7 +318,7 @@ mod tests {
         ) {
             let body = format!("{{{before}\"model\": \"old\" ,\"max_tokens\":7{after}}}");
             let expected = format!("{{{before}\"model\": {} ,\"max_tokens\":{limit}{after}}}", quoted(&model));
-            let edits = Edits { model: Some(&model), output_limit: Some(("max_tokens", limit)), include_usage: false };
+            let edits = Edits { model: Some(&model), output_limit: Some(("max_tokens", limit)), ..Edits::default() };
             prop_assert_eq!(spliced(&body, &edits), expected);
         }
     }

@@ -3,7 +3,7 @@
 //! OpenAI: with `stream_options.include_usage`, every chunk has `"usage":null` and one more, with `"choices":[]` and the
 //! usage, comes before `[DONE]`. A caller who did not ask must see neither. An event waits only for its own end.
 
-use super::json::{Reader, Shape};
+use super::json::{self, Reader, Shape};
 use super::sse::{Boundaries, EVENT_BYTES_MAX, Lines, field_and_value};
 use bytes::{Bytes, BytesMut};
 use std::ops::Range;
@@ -229,15 +229,7 @@ fn read_chunk(json: &[u8]) -> Option<Chunk> {
     });
     reader.end().ok()?;
     is_object.ok().filter(|is_object| *is_object)?;
-    let last_kept = members.iter().rposition(|(_, cut)| !cut);
-    for (nth, (place, _)) in members.iter().enumerate().filter(|(_, (_, cut))| *cut) {
-        let next = members.get(nth + 1).map(|(place, _)| place.start);
-        // Before a kept member: up to it, comma included. Behind the last kept one: its comma goes too.
-        match last_kept {
-            Some(kept) if nth > kept => chunk.cuts.push(members[nth - 1].0.end..place.end),
-            _ => chunk.cuts.push(place.start..next.unwrap_or(place.end)),
-        }
-    }
+    chunk.cuts = json::cuts(&members);
     Some(chunk)
 }
 

@@ -231,7 +231,7 @@ impl Run<'_> {
     fn edited(&self, body: &Bytes) -> Bytes {
         let in_path = self.arrived.endpoint.model_in_path.is_some();
         let model = self.target.model.as_deref().filter(|_| self.target.renamed && !in_path);
-        let edits = Edits { model, output_limit: None, include_usage: self.asks_for_usage() };
+        let edits = Edits { model, include_usage: self.asks_for_usage(), ..Edits::default() };
         splice(body, &self.asked.facts.splice, &edits)
     }
 
