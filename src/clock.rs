@@ -35,6 +35,14 @@ impl Timestamp {
             Err(_) => format!("{}us", self.0),
         }
     }
+
+    /// `2026-11-21T23:07:33Z`
+    pub fn to_rfc3339_seconds(self) -> String {
+        match jiff::Timestamp::from_microsecond(self.0) {
+            Ok(moment) => format!("{moment:.0}"),
+            Err(_) => format!("{}us", self.0),
+        }
+    }
 }
 
 /// Where the time comes from: the machine, or a test.

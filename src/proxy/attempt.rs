@@ -2,20 +2,23 @@
 
 use super::Proxy;
 use super::account::{Account, Call, Ending, Marks};
+use super::decide::{Admitted, Course, Errand};
 use super::deliver::{self, Delivery};
 use super::downstream;
 use super::exchange::{Arrived, Asked, AskedBody};
-use super::foresee::{Foreseen, foresee, question, terms};
+use super::foresee::terms;
+use super::limits::Passes;
 use super::offer::Target;
 use super::refusal;
 use super::surface;
+use super::swap::limit_member;
 use super::upstream::{Connection, Failure, Framing, HeadPlan, head};
 use crate::clock::Timestamp;
 use crate::dialects::splice::{Edits, splice};
 use crate::dialects::{Dialect, Operation, Refusal, RefusalKind};
 use crate::event::Opening;
 use crate::ids::EventId;
-use crate::rules::Decision;
+use crate::ledger::admission::Reservation;
 use bytes::Bytes;
 use http::Method;
 use pingora_core::protocols::http::ServerSession;
@@ -39,10 +42,12 @@ pub enum Attempt {
 }
 
 /// One attempt: bounded, decided and journalled anew.
+#[derive(Clone, Copy)]
 pub struct Run<'a> {
     pub proxy: &'a Arc<Proxy>,
     pub arrived: &'a Arrived,
     pub asked: &'a Asked,
+    /// Where the request wants to go; once it is decided, where it goes.
     pub target: &'a Target,
     /// 1 for the first attempt of its exchange.
     pub number: u16,
@@ -51,18 +56,23 @@ pub struct Run<'a> {
 }
 
 impl Run<'_> {
-    pub async fn attempt(&self, session: &mut ServerSession) -> Attempt {
-        let Some(_slot) = self.target.provider.slot().await else { return Attempt::Refused(self.full()) };
-        let foreseen = foresee(self.proxy, self.arrived, self.asked, self.target);
-        let mut account = match self.reserve(&foreseen).await {
-            Ok(account) => account,
-            Err(refused) => return Attempt::Refused(refused),
+    pub async fn attempt(&self, session: &mut ServerSession, passes: &mut Passes) -> Attempt {
+        let Admitted { course, held } = match self.decide(Errand::Attempt(passes)).await {
+            Ok(admitted) => admitted,
+            Err(refused) => return Attempt::Refused(refused.refusal),
         };
+        let Some(held) = held else { return Attempt::Done };
+        let account = self.account(&course, held.reservation);
+        let _slot = held.slot;
+        Run { target: &course.target, ..*self }.carry_out(session, &course, account).await
+    }
+
+    async fn carry_out(&self, session: &mut ServerSession, course: &Course<'_>, mut account: Account) -> Attempt {
         let mut connection = match Connection::open(&self.target.provider, self.proxy.clock.now()).await {
             Ok(connection) => connection,
             Err(failure) => return self.not_sent(account, failure),
         };
-        let sent = self.send(session, &mut connection, &mut account).await;
+        let sent = self.send(session, &mut connection, &mut account, course).await;
         let answer = match sent {
             Err(Stop::ClientGone) => return self.client_gone(account, connection).await,
             Err(Stop::Failed(failure)) => Err(failure),
@@ -88,47 +98,33 @@ impl Run<'_> {
         if self.can_retry && self.asked.is_whole() && self.target.provider.settings.retries.statuses.contains(&status) {
             return self.try_again(account, connection, &response).await;
         }
-        let delivery = Delivery {
-            proxy: self.proxy,
-            arrived: self.arrived,
-            asked: self.asked,
-            target: self.target,
-            foreseen: &foreseen,
-        };
+        let delivery =
+            Delivery { proxy: self.proxy, arrived: self.arrived, asked: self.asked, target: &course.target, course };
         deliver::deliver(delivery, session, connection, account, response).await;
         Attempt::Done
     }
 
-    /// Bound, decide, reserve: the journal has the attempt before its first byte leaves.
-    pub async fn reserve(&self, foreseen: &Foreseen) -> Result<Account, Refusal> {
+    /// The account of an admitted attempt.
+    pub fn account(&self, course: &Course<'_>, reservation: Reservation) -> Account {
         let (arrived, asked) = (self.arrived, self.asked);
-        let rules = self.proxy.rules.load();
-        let decision = rules.decide(&question(self.proxy, arrived, asked, self.target, foreseen), &[]);
-        let opening = self.opening(&decision, foreseen);
-        let reserved = self.proxy.ledger.admission().reserve(opening, Vec::new(), std::time::Duration::ZERO).await;
-        let reservation = reserved.map_err(|away| Refusal {
-            retry_after_seconds: Some(1),
-            ..refusal::because(
-                RefusalKind::Unavailable,
-                format!("Farebox's ledger does not admit requests now: {away}. Nothing was sent."),
-            )
-        })?;
         let call = Arc::new(Call {
             endpoint: arrived.endpoint.clone(),
             dialect: arrived.dialect,
-            flavor: self.target.provider.settings.flavor,
+            flavor: course.target.provider.settings.flavor,
             facts: Arc::clone(&asked.facts),
             body: if arrived.endpoint.metered { asked.whole() } else { Bytes::new() },
-            offer: self.target.offer.clone(),
+            offer: course.target.offer.clone(),
             terms: terms(arrived, asked),
             client: arrived.client.clone(),
         });
         let marks = Marks { arrived: arrived.started, read: asked.read, sent: None, answered: None };
-        Ok(Account::open(self.proxy, reservation, call, marks))
+        Account::open(self.proxy, reservation, call, marks)
     }
 
-    fn opening(&self, decision: &Decision, foreseen: &Foreseen) -> Opening {
-        let (arrived, asked) = (self.arrived, self.asked);
+    /// What the journal has before the first byte leaves.
+    pub fn opening(&self, course: &Course<'_>) -> Opening {
+        let (arrived, asked, foreseen) = (self.arrived, self.asked, &course.foreseen);
+        let ruled = course.ruled.as_deref();
         let header = |name: &str| arrived.head.headers.get(name).and_then(|value| value.to_str().ok());
         let elapsed = i64::try_from(arrived.started.elapsed().as_micros()).unwrap_or(0);
         // A first attempt began when its request arrived; a later one begins now.
@@ -140,17 +136,17 @@ impl Run<'_> {
             started_at,
             caller: Arc::clone(&arrived.caller),
             attribution: Arc::clone(&asked.attribution),
-            provider: Arc::clone(&self.target.provider.settings.name),
+            provider: Arc::clone(&course.target.provider.settings.name),
             dialect: arrived.dialect,
             operation: arrived.endpoint.operation,
             requested_model: asked.facts.requested_model.clone(),
-            upstream_model: self.target.model.clone(),
+            upstream_model: course.target.model.clone(),
             stream: asked.facts.stream,
             client_request_id: header("x-client-request-id")
                 .or_else(|| header("x-request-id"))
                 .map(|id| Arc::from(&id[..id.len().min(128)])),
-            decision: Arc::from(decision.name()),
-            rule: decision.rule.clone(),
+            decision: Arc::from(ruled.and_then(|ruled| ruled.action).unwrap_or("admit")),
+            rule: ruled.and_then(|ruled| ruled.rule.clone()),
             ceiling: foreseen.ceiling,
             estimate: foreseen.estimated_cost,
             estimated_usage: foreseen.estimate,
@@ -165,11 +161,12 @@ impl Run<'_> {
         session: &mut ServerSession,
         connection: &mut Connection,
         account: &mut Account,
+        course: &Course<'_>,
     ) -> Result<(), Stop> {
         let timeouts = self.target.provider.settings.timeouts;
         let (body, framing) = match &self.asked.body {
             AskedBody::Whole(whole) => {
-                let body = self.edited(&whole.bytes);
+                let body = self.edited(&whole.bytes, course);
                 let framing = if body.is_empty() && self.arrived.head.method != Method::POST {
                     Framing::Nothing
                 } else {
@@ -187,7 +184,7 @@ impl Run<'_> {
             rest: &rest,
             query: self.arrived.query.as_deref(),
             framing,
-            identity: self.asks_for_usage(),
+            identity: self.asks_for_usage() || course.is_sliced(),
             caller_key_may_pass: self.target.caller_key_may_pass,
         };
         let head = head(&plan).map_err(|error| {
@@ -227,11 +224,22 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// The body as it leaves: the model's name and our request for usage written in, nothing else changed.
-    fn edited(&self, body: &Bytes) -> Bytes {
+    /// The body as it leaves: the model's name, a lowered output limit and our request for usage written in, what the
+    /// model does not take cut out, nothing else changed.
+    fn edited(&self, body: &Bytes, course: &Course<'_>) -> Bytes {
         let in_path = self.arrived.endpoint.model_in_path.is_some();
         let model = self.target.model.as_deref().filter(|_| self.target.renamed && !in_path);
-        let edits = Edits { model, include_usage: self.asks_for_usage(), ..Edits::default() };
+        let plain = Edits { model, include_usage: self.asks_for_usage(), ..Edits::default() };
+        let Some(ruled) = course.ruled.as_deref() else { return splice(body, &self.asked.facts.splice, &plain) };
+        let limit = ruled.known.output_max.filter(|max| self.asked.facts.output_limit.is_none_or(|asked| *max < asked));
+        let member = limit_member(self.arrived.dialect, self.arrived.endpoint.operation, self.target);
+        let adapted = &ruled.adapted;
+        let edits = Edits {
+            output_limit: member.zip(limit),
+            remove: &adapted.remove,
+            rename: adapted.rename.as_ref().map(|(old, new)| (&**old, &**new)),
+            ..plain
+        };
         splice(body, &self.asked.facts.splice, &edits)
     }
 
@@ -344,8 +352,8 @@ impl Run<'_> {
         doubled / 2 + doubled.mul_f64(f64::from(random[0]) / 512.0)
     }
 
-    fn full(&self) -> Refusal {
-        let name = &self.target.provider.settings.name;
+    pub fn full(&self, target: &Target) -> Refusal {
+        let name = &target.provider.settings.name;
         Refusal {
             retry_after_seconds: Some(1),
             ..refusal::because(

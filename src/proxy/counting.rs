@@ -4,11 +4,16 @@
 use super::Proxy;
 use super::account::Unsettled;
 use super::foresee;
+use crate::catalog::Offer;
+use crate::dialects::{Dialect, Endpoint};
 use crate::event::Event;
 use crate::meter::Counts;
 use crate::tokens::bound::counted_input;
 use crate::tokens::count::{Counter, always};
+use crate::tokens::facts::RequestFacts;
 use crate::tokens::prompt::{OutputSeen, PromptTally};
+use crate::tokens::usage::TokenUsage;
+use bytes::Bytes;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -19,10 +24,19 @@ use tokio::sync::oneshot;
 /// nothing.
 const QUEUE_ATTEMPTS_MAX: usize = 8_192;
 
-struct Job {
-    proxy: Arc<Proxy>,
-    open: Box<Unsettled>,
-    told: Option<oneshot::Sender<Arc<Event>>>,
+enum Job {
+    Book { proxy: Arc<Proxy>, open: Box<Unsettled>, told: Option<oneshot::Sender<Arc<Event>>> },
+    Count { prompt: Prompt, told: oneshot::Sender<Option<(TokenUsage, bool)>> },
+}
+
+/// A request whose input is to be counted.
+pub struct Prompt {
+    pub dialect: Dialect,
+    pub endpoint: Endpoint,
+    pub facts: Arc<RequestFacts>,
+    /// As the caller sent it.
+    pub body: Bytes,
+    pub offer: Option<Offer>,
 }
 
 /// The counting threads and their queue.
@@ -46,13 +60,25 @@ impl Counting {
 
     /// Counts and settles on another thread.
     pub fn book_later(&self, proxy: &Arc<Proxy>, open: Box<Unsettled>) {
-        self.enqueue(Job { proxy: Arc::clone(proxy), open, told: None });
+        self.enqueue(Job::Book { proxy: Arc::clone(proxy), open, told: None });
+    }
+
+    /// Counts a request's input on another thread; and whether that is exact. `None`: it cannot be counted.
+    pub async fn count(&self, prompt: Prompt) -> Option<(TokenUsage, bool)> {
+        let (told, heard) = oneshot::channel();
+        self.enqueue(Job::Count { prompt, told });
+        heard.await.ok().flatten()
+    }
+
+    /// The tokenizer.
+    pub fn counter(&self) -> &Counter {
+        &self.counter
     }
 
     /// Counts and settles on another thread, and waits for it.
     pub async fn count_and_book(&self, proxy: &Arc<Proxy>, open: Box<Unsettled>) -> Option<Arc<Event>> {
         let (told, heard) = oneshot::channel();
-        self.enqueue(Job { proxy: Arc::clone(proxy), open, told: Some(told) });
+        self.enqueue(Job::Book { proxy: Arc::clone(proxy), open, told: Some(told) });
         heard.await.ok()
     }
 
@@ -88,26 +114,31 @@ fn count_jobs(counter: &Counter, jobs: &Mutex<Receiver<Job>>) {
 }
 
 fn job_done(counter: &Counter, job: Job) {
-    let counts = counts(counter, &job.open);
-    let event = job.open.book(&job.proxy, counts);
-    if let Some(told) = job.told {
-        let _ = told.send(event);
+    match job {
+        Job::Book { proxy, open, told } => {
+            let counts = counts(counter, &open);
+            let event = open.book(&proxy, counts);
+            if let Some(told) = told {
+                let _ = told.send(event);
+            }
+        }
+        Job::Count { prompt, told } => {
+            let _ = told.send(input(counter, &prompt));
+        }
     }
 }
 
 /// Input and output as our tokenizer counts them.
 fn counts(counter: &Counter, open: &Unsettled) -> Counts {
     let call = &open.call;
-    let rule = foresee::rule(call.offer.as_ref(), call.facts.requested_model.as_deref());
-    let tokenizer = rule.tokenizer;
-    let input = if call.body.is_empty() {
-        None
-    } else {
-        let mut go_on = always;
-        let mut tally = PromptTally::new(counter, &tokenizer, &mut go_on);
-        call.dialect.prompt_texts(&call.endpoint, &call.body, &mut |text| tally.push(text));
-        tally.finish().ok().map(|prompt| counted_input(prompt, &call.facts, &rule))
+    let prompt = Prompt {
+        dialect: call.dialect,
+        endpoint: call.endpoint.clone(),
+        facts: Arc::clone(&call.facts),
+        body: call.body.clone(),
+        offer: call.offer.clone(),
     };
+    let tokenizer = foresee::rule(call.offer.as_ref(), call.facts.requested_model.as_deref()).tokenizer;
     let output = open.output().and_then(|output| {
         let seen = OutputSeen {
             text: &output.text,
@@ -117,5 +148,16 @@ fn counts(counter: &Counter, open: &Unsettled) -> Counts {
         };
         counter.output(&tokenizer, &seen, &mut always).ok()
     });
-    Counts { input, output }
+    Counts { input: input(counter, &prompt), output }
+}
+
+fn input(counter: &Counter, prompt: &Prompt) -> Option<(TokenUsage, bool)> {
+    if prompt.body.is_empty() {
+        return None;
+    }
+    let rule = foresee::rule(prompt.offer.as_ref(), prompt.facts.requested_model.as_deref());
+    let mut go_on = always;
+    let mut tally = PromptTally::new(counter, &rule.tokenizer, &mut go_on);
+    prompt.dialect.prompt_texts(&prompt.endpoint, &prompt.body, &mut |text| tally.push(text));
+    tally.finish().ok().map(|count| counted_input(count, &prompt.facts, &rule))
 }

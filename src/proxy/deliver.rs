@@ -4,9 +4,10 @@
 use super::Proxy;
 use super::account::{Account, Ending};
 use super::attempt::asks_for_usage;
+use super::decide::Course;
 use super::downstream;
 use super::exchange::{Arrived, Asked};
-use super::foresee::Foreseen;
+use super::marks;
 use super::offer::Target;
 use super::settings::OnClientGone;
 use super::upstream::Connection;
@@ -33,7 +34,7 @@ pub struct Delivery<'a> {
     pub arrived: &'a Arrived,
     pub asked: &'a Asked,
     pub target: &'a Target,
-    pub foreseen: &'a Foreseen,
+    pub course: &'a Course<'a>,
 }
 
 /// What came next of the provider's response.
@@ -111,16 +112,20 @@ impl Delivery<'_> {
             return;
         }
         if let Some(model) = &self.target.model {
-            put("x-farebox-model", printable(model));
+            put("x-farebox-model", marks::printable(model));
         }
-        if let Some(cost) = self.foreseen.estimated_cost {
+        let foreseen = &self.course.foreseen;
+        if let Some(cost) = foreseen.estimated_cost {
             put("x-farebox-estimated-cost", cost.to_string());
         }
-        if let Some(cost) = self.foreseen.ceiling {
+        if let Some(cost) = foreseen.ceiling {
             put("x-farebox-ceiling-cost", cost.to_string());
         }
         if self.arrived.endpoint.operation != Operation::CountTokens {
-            put("x-farebox-input-tokens", self.foreseen.estimate.input_tokens().to_string());
+            put("x-farebox-input-tokens", foreseen.estimate.input_tokens().to_string());
+        }
+        if let Some(ruled) = self.course.ruled.as_deref() {
+            marks::ruled(ruled, &mut put);
         }
     }
 }
@@ -381,9 +386,4 @@ fn comment(arrived: &Arrived, event: &Event) -> String {
         event.closing.usage.output_tokens(),
         event.closing.usage_source.name(),
     )
-}
-
-/// A model's name as a header value: what cannot stand in one is replaced.
-fn printable(name: &str) -> String {
-    name.chars().map(|letter| if letter.is_ascii_graphic() || letter == ' ' { letter } else { '?' }).take(128).collect()
 }

@@ -23,6 +23,13 @@ pub struct WholeBody {
     _room: Option<OwnedSemaphorePermit>,
 }
 
+impl WholeBody {
+    /// Bytes that are held already, as a part of another body.
+    pub fn of(bytes: Bytes) -> WholeBody {
+        WholeBody { bytes, _room: None }
+    }
+}
+
 /// Bounds of reading a body.
 #[derive(Clone, Debug)]
 pub struct BodyBounds {

@@ -5,6 +5,7 @@
 
 use super::attempt::{Attempt, Run};
 use super::downstream::{self, BodyFault, WholeBody};
+use super::limits::Passes;
 use super::offer::{Target, targets};
 use super::refusal;
 use super::route::{Way, way};
@@ -43,6 +44,8 @@ pub struct Arrived {
     pub caller: Arc<Caller>,
     pub client: Option<Arc<str>>,
     pub preview: bool,
+    /// A websocket is asked for: what flows in it is not read.
+    pub upgrade: bool,
 }
 
 impl Arrived {
@@ -83,7 +86,7 @@ pub async fn exchange(proxy: &Arc<Proxy>, session: &mut ServerSession) {
         Ok(arrived) => arrived,
         Err(way) => return surface::answer(proxy, session, way).await,
     };
-    if session.is_upgrade_req() {
+    if arrived.upgrade {
         return tunnel::run(proxy, session, &arrived).await;
     }
     let asked = match read(proxy, session, &arrived).await {
@@ -97,7 +100,7 @@ pub async fn exchange(proxy: &Arc<Proxy>, session: &mut ServerSession) {
         Err(refused) => return refuse(proxy, session, &arrived, refused).await,
     };
     if arrived.preview {
-        return preview::answer(proxy, session, &arrived, &asked, &targets[0], &catalog).await;
+        return preview::answer(proxy, session, &arrived, &asked, &targets[0]).await;
     }
     forward(proxy, session, &arrived, &asked, &targets).await;
 }
@@ -106,6 +109,16 @@ pub async fn exchange(proxy: &Arc<Proxy>, session: &mut ServerSession) {
 fn arrive(proxy: &Proxy, session: &ServerSession) -> Result<Arrived, surface::Asked> {
     let head = session.req_header();
     let path = std::str::from_utf8(head.raw_path()).unwrap_or("/");
+    arrive_at(proxy, session, head, path)
+}
+
+/// The same for a path that the request only tells of: a preview's.
+pub fn arrive_at(
+    proxy: &Proxy,
+    session: &ServerSession,
+    head: &RequestHeader,
+    path: &str,
+) -> Result<Arrived, surface::Asked> {
     let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
     let text = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
     let (provider_in_path, rest) = match way(path, &proxy.settings.path_prefix, |name| proxy.is_provider(name)) {
@@ -131,6 +144,7 @@ fn arrive(proxy: &Proxy, session: &ServerSession) -> Result<Arrived, surface::As
         caller: Arc::new(proxy.namer.caller(&head.headers, query)),
         client: client_address(proxy, session).map(|address| Arc::from(address.to_string())),
         preview: text("x-farebox-preview").is_some_and(|value| value.eq_ignore_ascii_case("only")),
+        upgrade: session.is_upgrade_req(),
         head: head.clone(),
         provider_in_path,
         dialect,
@@ -164,17 +178,7 @@ async fn read(proxy: &Proxy, session: &mut ServerSession, arrived: &Arrived) -> 
     let (facts, body) = match arrived.endpoint.body {
         BodyShape::Json => {
             let body = downstream::read_whole(session, &bounds).await.map_err(unread)?;
-            let encoded = arrived.head.headers.contains_key(http::header::CONTENT_ENCODING);
-            // A compressed request passes as it is: its usage will be reported, its facts stay unknown.
-            let facts = if encoded || body.bytes.is_empty() {
-                RequestFacts { choices: 1, ..RequestFacts::default() }
-            } else {
-                arrived
-                    .dialect
-                    .read_request(&arrived.endpoint, &body.bytes)
-                    .map_err(refusal::malformed)
-                    .map_err(Some)?
-            };
+            let facts = facts(arrived, &body).map_err(Some)?;
             (facts, AskedBody::Whole(body))
         }
         BodyShape::Multipart => {
@@ -187,6 +191,24 @@ async fn read(proxy: &Proxy, session: &mut ServerSession, arrived: &Arrived) -> 
             (RequestFacts { choices: 1, ..RequestFacts::default() }, AskedBody::Streaming { prefix: Bytes::new() })
         }
     };
+    Ok(understood(proxy, arrived, facts, body))
+}
+
+/// The facts of a JSON body. A compressed request passes as it is: its usage will be reported, its facts stay unknown.
+fn facts(arrived: &Arrived, body: &WholeBody) -> Result<RequestFacts, Refusal> {
+    if arrived.head.headers.contains_key(http::header::CONTENT_ENCODING) || body.bytes.is_empty() {
+        return Ok(RequestFacts { choices: 1, ..RequestFacts::default() });
+    }
+    arrived.dialect.read_request(&arrived.endpoint, &body.bytes).map_err(refusal::malformed)
+}
+
+/// A request whose body is here already.
+pub fn asked(proxy: &Proxy, arrived: &Arrived, body: WholeBody) -> Result<Asked, Refusal> {
+    let facts = facts(arrived, &body)?;
+    Ok(understood(proxy, arrived, facts, AskedBody::Whole(body)))
+}
+
+fn understood(proxy: &Proxy, arrived: &Arrived, facts: RequestFacts, body: AskedBody) -> Asked {
     let facts = RequestFacts {
         requested_model: facts.requested_model.clone().or_else(|| arrived.endpoint.model_in_path.clone()),
         stream: facts.stream || arrived.endpoint.stream_in_path,
@@ -197,7 +219,7 @@ async fn read(proxy: &Proxy, session: &mut ServerSession, arrived: &Arrived) -> 
         AskedBody::Streaming { .. } => Bytes::new(),
     };
     let attribution = Arc::new(proxy.namer.attribution(&arrived.head.headers, &facts, &bytes));
-    Ok(Asked { facts: Arc::new(facts), attribution, body, read: Instant::now() })
+    Asked { facts: Arc::new(facts), attribution, body, read: Instant::now() }
 }
 
 /// Reads until the form's `model` was seen (or cannot come any more), and what the form says up to there.
@@ -234,6 +256,7 @@ async fn forward(
 ) {
     let mut number = 0u16;
     let mut last: Option<(Arc<str>, Failure)> = None;
+    let mut passes = Passes::default();
     for (place, target) in targets.iter().enumerate() {
         let name = Arc::clone(&target.provider.settings.name);
         let more_targets = place + 1 < targets.len();
@@ -249,7 +272,7 @@ async fn forward(
             number += 1;
             let can_retry = tried < target.provider.settings.retries.max || more_targets;
             let run = Run { proxy, arrived, asked, target, number, can_retry };
-            match run.attempt(session).await {
+            match run.attempt(session, &mut passes).await {
                 Attempt::Done => return,
                 Attempt::Refused(refused) => return refuse(proxy, session, arrived, refused).await,
                 Attempt::Failed { failure, pause } => {

@@ -3,9 +3,11 @@
 use super::Proxy;
 use super::exchange::{Arrived, Asked};
 use super::offer::Target;
+use crate::budget::book::Unit;
 use crate::catalog::model::Terms;
 use crate::catalog::price::CacheWrites;
 use crate::catalog::{Offer, Pricing};
+use crate::clock::Timestamp;
 use crate::dialects::{Dialect, Operation};
 use crate::money::Usd;
 use crate::rules::Question;
@@ -31,6 +33,15 @@ pub struct Foreseen {
     pub cost_per_1k_output: Option<Usd>,
 }
 
+/// What is known of an attempt beyond its facts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    /// The input as our tokenizer counted it, and whether that is exact.
+    pub input: Option<(TokenUsage, bool)>,
+    /// The output limit of each answer, where a rule or a budget lowered it.
+    pub output_max: Option<u64>,
+}
+
 /// Terms of the price that the request itself sets.
 pub fn terms(arrived: &Arrived, asked: &Asked) -> Terms {
     let image = asked.facts.image.clone().unwrap_or_default();
@@ -51,8 +62,8 @@ pub fn terms(arrived: &Arrived, asked: &Asked) -> Terms {
     }
 }
 
-/// Bound and estimate of an attempt, from the facts alone.
-pub fn foresee(proxy: &Proxy, arrived: &Arrived, asked: &Asked, target: &Target) -> Foreseen {
+/// Bound and estimate of an attempt, from its facts and what is known beyond them.
+pub fn foresee(proxy: &Proxy, arrived: &Arrived, asked: &Asked, target: &Target, known: Known) -> Foreseen {
     if !arrived.endpoint.metered {
         return Foreseen::default();
     }
@@ -63,8 +74,12 @@ pub fn foresee(proxy: &Proxy, arrived: &Arrived, asked: &Asked, target: &Target)
         offer.and_then(|offer| offer.model.max_output_tokens),
         proxy.settings.output_tokens_default,
     );
-    let estimate = bound::input_estimate(&asked.facts, &rule);
-    let mut bounded = bound::input_bound(&asked.facts, &rule);
+    let output = output.min(known.output_max.map_or(u64::MAX, |max| max.saturating_mul(asked.facts.choices.max(1))));
+    let estimate = known.input.map_or_else(|| bound::input_estimate(&asked.facts, &rule), |(counted, _)| counted);
+    let mut bounded = match known.input {
+        Some((counted, true)) => counted,
+        _ => bound::input_bound(&asked.facts, &rule),
+    };
     bounded[Kind::Output] = output;
     let Some(model) = offer.map(|offer| &offer.model) else {
         return Foreseen { estimate, bound: bounded, ..Foreseen::default() };
@@ -99,6 +114,24 @@ fn output_expected(proxy: &Proxy, arrived: &Arrived, target: &Target) -> u64 {
         .unwrap_or(OUTPUT_TOKENS_EXPECTED)
 }
 
+impl Foreseen {
+    /// The same with so much output at most, all answers together.
+    pub fn with_output(&self, target: &Target, output: u64, now: Timestamp) -> Foreseen {
+        let bound = self.bound.with(Kind::Output, output.min(self.bound[Kind::Output]));
+        let ceiling = target.offer.as_ref().and_then(|offer| offer.model.ceiling(&bound, &self.terms, now));
+        Foreseen { bound, ceiling, ..self.clone() }
+    }
+
+    /// What it wants of a budget, in the budget's unit. `None`: no price is known.
+    pub fn amount(&self, unit: Unit) -> Option<u64> {
+        match unit {
+            Unit::PicoUsd => self.ceiling.and_then(|usd| u64::try_from(usd.as_pico()).ok()),
+            Unit::Tokens => Some(self.bound.input_tokens().saturating_add(self.bound.output_tokens())),
+            Unit::Requests => Some(1),
+        }
+    }
+}
+
 /// What the rules are asked about an attempt.
 pub fn question<'a>(
     proxy: &Proxy,
@@ -115,7 +148,8 @@ pub fn question<'a>(
         operation: arrived.endpoint.operation,
         dialect: arrived.dialect,
         metered: arrived.endpoint.metered,
-        reads_only: matches!(arrived.head.method, Method::GET | Method::HEAD | Method::DELETE | Method::OPTIONS),
+        reads_only: !arrived.upgrade
+            && matches!(arrived.head.method, Method::GET | Method::HEAD | Method::DELETE | Method::OPTIONS),
         provider: &target.provider.settings.name,
         upstream_model: target.model.as_deref(),
         model: target.offer.as_ref().map(|offer| &*offer.model),

@@ -85,6 +85,14 @@ impl Health {
         at.micros_since(now).div_ceil(1_000_000).max(1)
     }
 
+    /// No call may be made now. Unlike [`Health::permit`], asking changes nothing.
+    pub fn is_down(&self, now: Timestamp) -> bool {
+        match self.state {
+            State::Closed => false,
+            State::Open { until: at } | State::HalfOpen { retry_at: at } => now < at,
+        }
+    }
+
     /// A call came back. `failure`: not connected, timed out, cut, or a 5xx.
     pub fn record(&mut self, failure: Option<String>, now: Timestamp) {
         self.count(failure.is_some(), now);

@@ -6,19 +6,25 @@ pub mod account;
 pub mod attempt;
 pub mod caller;
 pub mod counting;
+pub mod decide;
 pub mod deliver;
 pub mod downstream;
 pub mod egress;
 pub mod exchange;
+pub mod fit;
 pub mod foresee;
 pub mod health;
+pub mod limits;
+pub mod marks;
 pub mod offer;
 pub mod preview;
 pub mod provider;
 pub mod refusal;
 pub mod route;
 pub mod settings;
+pub mod standing;
 pub mod surface;
+pub mod swap;
 pub mod tunnel;
 pub mod upstream;
 
@@ -59,6 +65,7 @@ pub struct Proxy {
     pub namer: caller::Namer,
     /// What answers were long lately, for estimates.
     pub history: OutputHistory,
+    pub limits: limits::CallLimits,
     bodies: Arc<Semaphore>,
     in_flight: AtomicUsize,
 }
@@ -99,6 +106,7 @@ impl Proxy {
             clock: parts.clock,
             namer: parts.namer,
             history: OutputHistory::default(),
+            limits: limits::CallLimits::default(),
         })
     }
 

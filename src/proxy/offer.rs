@@ -128,6 +128,68 @@ fn open_choice(
         .map_or(default, |p| Arc::clone(&p.settings.name)))
 }
 
+/// Another place for the same request, by a rule's word: `gpt-5-mini`, or `provider/model`. A bare name is looked for at
+/// the provider that the request goes to now, then at whoever has it.
+///
+/// # Errors
+/// Why it cannot go there, in half a sentence.
+pub fn named_target(
+    proxy: &Proxy,
+    catalog: &Catalog,
+    arrived: &Arrived,
+    requested: Option<&str>,
+    now: &Target,
+    name: &str,
+) -> Result<Target, String> {
+    let here = &now.provider.settings.name;
+    let (provider, model) = match route::split_model(name, |name| proxy.is_provider(name)) {
+        Some((provider, model)) if catalog.resolve(here, name).is_none() => (Arc::from(provider), model),
+        _ if catalog.resolve(here, name).is_some() => (Arc::clone(here), name),
+        _ => {
+            let found = catalog.providers_of(name).into_iter().find(|name| usable(proxy, arrived, name).is_ok());
+            (found.ok_or_else(|| "no configured provider that this caller may use has it".to_owned())?, name)
+        }
+    };
+    usable(proxy, arrived, &provider)?;
+    let Some(found) = proxy.providers.get(&provider) else { return Err(format!("there is no provider `{provider}`")) };
+    let target = target(catalog, arrived, found, requested, Some(Arc::from(model)));
+    if target.offer.is_none() {
+        return Err(format!("the catalog does not know it at `{provider}`"));
+    }
+    Ok(target)
+}
+
+/// The same model at another provider, by a rule's word.
+pub fn rerouted_target(
+    proxy: &Proxy,
+    catalog: &Catalog,
+    arrived: &Arrived,
+    requested: Option<&str>,
+    now: &Target,
+    provider: &Arc<str>,
+) -> Result<Target, String> {
+    usable(proxy, arrived, provider)?;
+    let Some(found) = proxy.providers.get(provider) else { return Err(format!("there is no provider `{provider}`")) };
+    Ok(target(catalog, arrived, found, requested, now.model.clone()))
+}
+
+fn usable(proxy: &Proxy, arrived: &Arrived, name: &Arc<str>) -> Result<(), String> {
+    let Some(provider) = proxy.providers.get(name) else {
+        return Err(format!("there is no provider `{name}`"));
+    };
+    let settings = &provider.settings;
+    if settings.dialect != arrived.dialect {
+        return Err(format!("`{name}` speaks the {} API", settings.dialect.name()));
+    }
+    if !arrived.key_is_for(name) && matches!(settings.key, ProviderKey::FromCaller) {
+        return Err(format!("the caller's key is not for `{name}`, and Farebox has none of its own for it"));
+    }
+    if provider.health.lock().is_down(proxy.clock.now()) {
+        return Err(format!("`{name}` is down"));
+    }
+    Ok(())
+}
+
 fn target(
     catalog: &Catalog,
     arrived: &Arrived,

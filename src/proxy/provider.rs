@@ -14,7 +14,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Idle connections kept to all providers together.
 const IDLE_CONNECTIONS_MAX: usize = 1_024;
@@ -29,7 +29,7 @@ pub struct Provider {
     pub settings: ProviderSettings,
     pub connector: Arc<Connector>,
     pub health: Mutex<Health>,
-    slots: Option<Semaphore>,
+    slots: Option<Arc<Semaphore>>,
     client_certificate: Option<Arc<CertKey>>,
     peers: Mutex<Option<Peers>>,
     next: AtomicUsize,
@@ -71,7 +71,7 @@ impl Provider {
         let client_certificate = client_certificate(&settings.tls)?;
         Ok(Provider {
             health: Mutex::new(Health::new(settings.circuit)),
-            slots: settings.concurrency_max.map(Semaphore::new),
+            slots: settings.concurrency_max.map(|max| Arc::new(Semaphore::new(max))),
             connector,
             client_certificate,
             peers: Mutex::new(None),
@@ -81,13 +81,15 @@ impl Provider {
     }
 
     /// A place among the calls under way, waited for as long as a connection would be; `None`: full.
-    pub async fn slot(&self) -> Option<Option<SemaphorePermit<'_>>> {
+    pub async fn slot(&self) -> Option<Option<OwnedSemaphorePermit>> {
         match &self.slots {
             None => Some(None),
-            Some(slots) => match tokio::time::timeout(self.settings.timeouts.connect, slots.acquire()).await {
-                Ok(Ok(permit)) => Some(Some(permit)),
-                Ok(Err(_)) | Err(_) => None,
-            },
+            Some(slots) => {
+                match tokio::time::timeout(self.settings.timeouts.connect, Arc::clone(slots).acquire_owned()).await {
+                    Ok(Ok(permit)) => Some(Some(permit)),
+                    Ok(Err(_)) | Err(_) => None,
+                }
+            }
         }
     }
 

@@ -20,6 +20,9 @@ pub enum Asked {
 /// Answers it.
 pub async fn answer(proxy: &Arc<Proxy>, session: &mut ServerSession, asked: Asked) {
     match asked {
+        Asked::Own(rest) if rest.trim_end_matches('/') == "/preview" && session.req_header().method == "POST" => {
+            super::preview::of_body(proxy, session).await;
+        }
         Asked::Own(rest) => own(proxy, session, &rest).await,
         Asked::Nowhere(path) => nowhere(proxy, session, &path).await,
     }

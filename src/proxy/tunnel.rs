@@ -3,9 +3,10 @@
 use super::Proxy;
 use super::account::{Account, Ending};
 use super::attempt::Run;
+use super::decide::{Admitted, Errand};
 use super::deliver::{self, Delivery};
 use super::exchange::{Arrived, Asked, AskedBody, refuse};
-use super::foresee::Foreseen;
+use super::limits::Passes;
 use super::offer::targets;
 use super::refusal;
 use super::upstream::{Connection, Failure, Framing, HeadPlan, head};
@@ -42,8 +43,11 @@ pub async fn run(proxy: &Arc<Proxy>, session: &mut ServerSession, arrived: &Arri
 async fn tunnel(run: &Run<'_>, session: &mut ServerSession) -> Result<(), Refusal> {
     let provider = &run.target.provider;
     let name = &provider.settings.name;
-    let foreseen = Foreseen::default();
-    let mut account = run.reserve(&foreseen).await?;
+    let mut passes = Passes::default();
+    let admitted = run.decide(Errand::Attempt(&mut passes)).await.map_err(|refused| refused.refusal)?;
+    let Admitted { course, held: Some(held) } = admitted else { return Ok(()) };
+    let _slot = held.slot;
+    let mut account = run.account(&course, held.reservation);
     let mut connection = match Connection::open(provider, run.proxy.clock.now()).await {
         Ok(connection) => connection,
         Err(failure) => {
@@ -73,8 +77,8 @@ async fn tunnel(run: &Run<'_>, session: &mut ServerSession) -> Result<(), Refusa
             proxy: run.proxy,
             arrived: run.arrived,
             asked: run.asked,
-            target: run.target,
-            foreseen: &foreseen,
+            target: &course.target,
+            course: &course,
         };
         deliver::deliver(delivery, session, connection, account, response).await;
         return Ok(());
