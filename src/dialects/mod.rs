@@ -6,6 +6,7 @@
 //! [`anthropic`], [`gemini`].
 
 pub mod anthropic;
+pub mod curtail;
 pub mod gemini;
 pub mod inline;
 pub mod json;

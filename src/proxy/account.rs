@@ -6,6 +6,7 @@
 mod late;
 
 use super::Proxy;
+use crate::budget::Demand;
 use crate::catalog::model::Terms;
 use crate::catalog::{Catalog, Offer, Pricing, Unpriced};
 use crate::dialects::{Dialect, Endpoint, Flavor, Observation, OutputText};
@@ -47,6 +48,8 @@ pub enum Ending {
         outcome: Outcome,
         detail: Arc<str>,
     },
+    /// We ended it: its budgets have no room for what would flow next.
+    Curtailed,
     /// No byte of the request was accepted: nothing is charged.
     NotSent {
         detail: Arc<str>,
@@ -145,10 +148,22 @@ impl Account {
         }
     }
 
+    /// What was observed of the response so far.
+    pub fn seen(&mut self) -> Option<&Observation> {
+        self.unsettled.as_mut().and_then(|open| open.meter.as_mut()).and_then(ResponseMeter::seen)
+    }
+
+    /// Holds more of every budget; all or nothing. False: there is no room.
+    pub async fn top_up(&self, demands: &[Demand], patience: Duration) -> bool {
+        match &self.unsettled {
+            Some(open) => open.reservation.top_up(demands, patience).await.is_ok(),
+            None => false,
+        }
+    }
+
     /// The dialect's own ending has been observed (`[DONE]`, `message_stop`), whatever the transport still sends.
     pub fn has_heard_the_end(&mut self) -> bool {
-        let meter = self.unsettled.as_mut().and_then(|open| open.meter.as_mut());
-        meter.and_then(ResponseMeter::seen).is_some_and(|seen| seen.finished)
+        self.seen().is_some_and(|seen| seen.finished)
     }
 
     /// The last byte of the provider's response came.
@@ -325,6 +340,7 @@ impl Unsettled {
             (Ending::Finished, _) => Outcome::Ok,
             (Ending::ClientGone, _) => Outcome::CallerCancelled,
             (Ending::Broken { outcome, .. }, _) => *outcome,
+            (Ending::Curtailed, _) => Outcome::PolicyBudgetExceeded,
             (Ending::NotSent { .. }, _) => Outcome::ProviderConnectionFailed,
             (Ending::Abandoned, _) => Outcome::ProxyInternal,
         }
@@ -340,7 +356,7 @@ impl Unsettled {
     fn detail(&self) -> Option<Arc<str>> {
         match &self.ending {
             Ending::Broken { detail, .. } | Ending::NotSent { detail } => Some(Arc::clone(detail)),
-            Ending::Finished | Ending::ClientGone | Ending::Abandoned => None,
+            Ending::Finished | Ending::ClientGone | Ending::Curtailed | Ending::Abandoned => None,
         }
     }
 }

@@ -52,6 +52,8 @@ pub struct Ruled {
     pub warnings: Vec<Warning>,
     /// What was held, or would be.
     pub demands: Vec<Demand>,
+    /// Of a stream that is held in slices: what the whole would want.
+    pub whole_demands: Vec<Demand>,
     pub balances: Vec<(Arc<Instance>, Balance)>,
     pub call_limits: Vec<CallLimit>,
     /// Held in slices: what was held at first, output tokens of all answers.

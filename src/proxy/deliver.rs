@@ -10,9 +10,11 @@ use super::exchange::{Arrived, Asked};
 use super::marks;
 use super::offer::Target;
 use super::settings::OnClientGone;
+use super::slices::Slices;
 use super::upstream::Connection;
 use crate::catalog::Pricing;
 use crate::dialects::Operation;
+use crate::dialects::curtail::Curtail;
 use crate::dialects::withhold::UsageWithholder;
 use crate::event::{Event, Outcome};
 use bytes::{Bytes, BytesMut};
@@ -58,6 +60,12 @@ struct Flow<'a> {
     deadline: Instant,
 }
 
+/// A stream that is held in slices; `curtail` where it can be ended by us with its dialect's own words.
+struct Sliced<'a> {
+    slices: Slices<'a>,
+    curtail: Option<Curtail>,
+}
+
 /// Passes the response on and settles its account.
 pub async fn deliver(
     delivery: Delivery<'_>,
@@ -100,6 +108,16 @@ impl Delivery<'_> {
         let stream = kind.is_some_and(|kind| kind.starts_with("text/event-stream"));
         let plain = !upstream.headers.contains_key(header::CONTENT_ENCODING);
         (asks_for_usage(self.arrived, self.asked, self.target) && stream && plain).then(UsageWithholder::default)
+    }
+
+    /// A stream whose hold is topped up while it flows, and which we may have to end.
+    fn sliced(&self, upstream: &ResponseHeader) -> Option<Sliced<'_>> {
+        let slices = Slices::of(*self)?;
+        let kind = upstream.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let stream = kind.is_some_and(|kind| kind.starts_with("text/event-stream"));
+        let plain = !upstream.headers.contains_key(header::CONTENT_ENCODING);
+        let curtail = (stream && plain).then(|| Curtail::new(self.arrived.dialect, self.arrived.endpoint.operation));
+        Some(Sliced { slices, curtail })
     }
 
     /// What is known when a response's head leaves.
@@ -214,9 +232,10 @@ impl Flow<'_> {
         before: Bytes,
     ) -> bool {
         let mut withholder = delivery.withholder(&upstream);
+        let mut sliced = delivery.sliced(&upstream);
         let mut head = downstream::response_head(&upstream);
         delivery.mark(&mut head);
-        if withholder.is_some() || !head.headers.contains_key(header::CONTENT_LENGTH) {
+        if withholder.is_some() || sliced.is_some() || !head.headers.contains_key(header::CONTENT_LENGTH) {
             downstream::frame_unknown_length(&mut head, self.session);
         }
         self.client = self.session.write_response_header(Box::new(head)).await.is_ok();
@@ -233,11 +252,21 @@ impl Flow<'_> {
                         Some(withholder) => withholder.push(chunk.clone()),
                         None => chunk.clone(),
                     };
+                    let visible = match sliced.as_mut().and_then(|sliced| sliced.curtail.as_mut()) {
+                        Some(curtail) => curtail.push(&visible),
+                        None => visible,
+                    };
                     self.write(visible).await;
                     account.observe(&chunk);
                     self.told_all = self.told_all || self.client && account.has_heard_the_end();
                     if let Some(ending) = after.and_then(|after| self.ending(after)) {
                         break ending;
+                    }
+                    if let Some(sliced) = &mut sliced
+                        && !account.has_heard_the_end()
+                        && !sliced.slices.cover(&mut account).await
+                    {
+                        break Ending::Curtailed;
                     }
                 }
                 (None, Some(next)) => {
@@ -248,7 +277,7 @@ impl Flow<'_> {
                 (None, None) => {}
             }
         };
-        self.finish(delivery, account, withholder, ending).await
+        self.finish(delivery, account, (withholder, sliced), ending).await
     }
 
     /// Writes what the stream's end leaves to write, and settles.
@@ -256,14 +285,17 @@ impl Flow<'_> {
         &mut self,
         delivery: Delivery<'_>,
         mut account: Account,
-        withholder: Option<UsageWithholder>,
+        (withholder, sliced): (Option<UsageWithholder>, Option<Sliced<'_>>),
         ending: Ending,
     ) -> bool {
         account.ended();
-        if let Some(mut withholder) = withholder {
+        if let Some(Sliced { slices, curtail: Some(curtail) }) = sliced {
+            self.write_ending(delivery, withholder, curtail, (ending == Ending::Curtailed).then_some(slices)).await;
+        } else if let Some(mut withholder) = withholder {
             self.write(withholder.finish()).await;
         }
         let finished = ending == Ending::Finished;
+        let curtailed = ending == Ending::Curtailed;
         let ending = match ending {
             Ending::Finished if !self.client && !self.told_all => Ending::ClientGone,
             Ending::ClientGone if self.told_all => Ending::Finished,
@@ -277,7 +309,7 @@ impl Flow<'_> {
         } else {
             account.settle(ending);
         }
-        if finished && self.client {
+        if (finished || curtailed) && self.client {
             let _ = self.session.write_response_body(Bytes::new(), true).await;
         } else {
             // The client must see that the end is missing: no last chunk.
@@ -285,6 +317,29 @@ impl Flow<'_> {
             self.session.shutdown().await;
         }
         finished
+    }
+
+    /// What a stream held in slices ends with: the rest that waited, or the ending that we write ourselves.
+    async fn write_ending(
+        &mut self,
+        delivery: Delivery<'_>,
+        withholder: Option<UsageWithholder>,
+        mut curtail: Curtail,
+        stopped: Option<Slices<'_>>,
+    ) {
+        match stopped {
+            Some(slices) => {
+                let notice = "the budget has no room for more output: the answer ends here";
+                let ending = curtail.ending(&slices.used(), delivery.asked.facts.asked_for_usage, notice);
+                self.write(Bytes::from(ending)).await;
+            }
+            None => {
+                let rest = withholder.map(|mut withholder| withholder.finish()).unwrap_or_default();
+                let visible = curtail.push(&rest);
+                self.write(visible).await;
+                self.write(curtail.finish()).await;
+            }
+        }
     }
 
     fn ending(&mut self, next: Next) -> Option<Ending> {

@@ -96,7 +96,7 @@ impl<'a> Run<'a> {
         let held = self.hold(course, sliced.clone(), patience, errand).await;
         if let (Ok(_), Some(ruled)) = (&held, &mut course.ruled) {
             ruled.slice = Some(slice);
-            ruled.demands = sliced;
+            (ruled.demands, ruled.whole_demands) = (sliced, demands);
         }
         Some(held)
     }

@@ -22,6 +22,7 @@ pub mod provider;
 pub mod refusal;
 pub mod route;
 pub mod settings;
+pub mod slices;
 pub mod standing;
 pub mod surface;
 pub mod swap;
