@@ -3,7 +3,7 @@
 use super::Proxy;
 use super::exchange::{Arrived, Asked};
 use super::offer::Target;
-use crate::budget::book::Unit;
+use crate::budget::account::Unit;
 use crate::catalog::model::Terms;
 use crate::catalog::price::CacheWrites;
 use crate::catalog::{Offer, Pricing};

@@ -1,7 +1,7 @@
 //! Headers that say what rules and budgets did to a call, on its answer and on a refusal.
 
 use super::decide::Ruled;
-use crate::budget::book::Unit;
+use crate::budget::account::Unit;
 use crate::money::pico_to_decimal;
 use std::sync::Arc;
 

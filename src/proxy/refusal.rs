@@ -5,12 +5,12 @@ use super::foresee::Foreseen;
 use super::limits::Reached;
 use super::upstream::Failure;
 use crate::budget::Instance;
-use crate::budget::book::Unit;
+use crate::budget::account::Unit;
+use crate::budget::book::Blocked;
 use crate::budget::window::{Every, WindowRule};
 use crate::clock::Timestamp;
 use crate::dialects::{Malformed, Refusal, RefusalKind};
 use crate::event::Outcome;
-use crate::ledger::admission::Blocked;
 use crate::money::pico_to_decimal;
 use crate::rules::{CallBound, CallLimit};
 

@@ -1,6 +1,6 @@
 //! How a caller stands: his budgets with what is spent, held and left, when they reset, and the limits on him.
 
-use crate::budget::book::Unit;
+use crate::budget::account::Unit;
 use crate::budget::window::WindowRule;
 use crate::budget::{Balance, Instance};
 use crate::money::pico_to_decimal;
