@@ -312,8 +312,8 @@ mod tests {
     #[test]
     fn only_whole_events_pass_and_what_waits_is_dropped_by_an_ending() {
         let mut curtail = Curtail::new(Dialect::OpenAi, Operation::Chat);
-        assert_eq!(curtail.push(&Bytes::from_static(b"data: {\"a\":1}\r\n\r\ndata: {\"b")), "data: {\"a\":1}\r\n\r");
-        assert_eq!(curtail.push(&Bytes::from_static(b"\":2}\n\ndata")), "\ndata: {\"b\":2}\n\n");
+        assert_eq!(curtail.push(&Bytes::from_static(b"data: {\"a\":1}\r\n\r\ndata: {\"b")), "data: {\"a\":1}\r\n\r\n");
+        assert_eq!(curtail.push(&Bytes::from_static(b"\":2}\n\ndata")), "data: {\"b\":2}\n\n");
         assert_eq!(curtail.finish(), "data");
     }
 
