@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may")]
 
 mod bad_days;
+mod budgets;
 mod golden;
 mod journey;
 mod simulator;

@@ -27,6 +27,7 @@ pub struct Furnishing {
     more_providers: String,
     variables: Vec<(String, String)>,
     simulator: SimulatorSettings,
+    rules: Option<String>,
 }
 
 /// A Farebox with three providers, `openai` (the default), `anthropic` and `gemini`, which are all one simulator.
@@ -68,10 +69,19 @@ impl Furnishing {
         self
     }
 
+    /// A rules file, `rules/house.yaml`.
+    pub fn with_rules(mut self, yaml: &str) -> Furnishing {
+        self.rules = Some(yaml.to_owned());
+        self
+    }
+
     pub async fn open(self) -> Shop {
         let simulator = start(self.simulator.clone()).await.unwrap();
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("farebox.yaml"), self.configuration(&simulator.url())).unwrap();
+        if let Some(rules) = &self.rules {
+            write_rules(directory.path(), rules);
+        }
         let variables = self.variables;
         let mut shop = Shop { simulator, directory, variables, running: None };
         shop.start();
@@ -139,6 +149,11 @@ impl Shop {
                 panic!("farebox does not listen ({ended:?}):\n{}", log.lock().unwrap());
             }
         }
+    }
+
+    /// Writes the rules anew; the node notices by itself.
+    pub fn rewrite_rules(&self, yaml: &str) {
+        write_rules(self.directory.path(), yaml);
     }
 
     pub fn url(&self, path: &str) -> String {
@@ -265,6 +280,15 @@ impl Drop for Shop {
             let _ = process.child.wait();
         }
     }
+}
+
+/// Written beside and renamed, as editors do: never half a file.
+fn write_rules(directory: &Path, yaml: &str) {
+    let folder = directory.join("rules");
+    std::fs::create_dir_all(&folder).unwrap();
+    let new = directory.join("rules.new");
+    std::fs::write(&new, yaml).unwrap();
+    std::fs::rename(&new, folder.join("house.yaml")).unwrap();
 }
 
 /// `{"model":"gpt-4o","messages":[…]}`
