@@ -18,7 +18,7 @@ use crate::budget::book::Blocked;
 use crate::budget::{Balance, Demand, Hardness, Instance};
 use crate::dialects::{Refusal, RefusalKind};
 use crate::ledger::reservation::Reservation;
-use crate::rules::{CallLimit, Decision, Otherwise, Question, RuleSet, Swap, Verdict, Warning};
+use crate::rules::{CallLimit, Decision, Otherwise, Question, RuleSet, Swap, Tried, Verdict, Warning};
 use std::borrow::Cow;
 use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
@@ -61,8 +61,17 @@ pub struct Ruled {
     pub slice: Option<u64>,
     /// The budgets had no room, whatever was tried.
     pub blocked: Option<Vec<Blocked>>,
-    /// What happened on the way here, for the preview and the log.
+    /// What happened on the way here.
     pub steps: Vec<Step>,
+    /// For a preview: what the rules tried, each time they were asked.
+    pub explained: Vec<Explained>,
+}
+
+/// The rules, asked about one course.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Explained {
+    pub model: Option<Arc<str>>,
+    pub rules: Vec<Tried>,
 }
 
 /// One step of a decision.
@@ -160,7 +169,14 @@ impl<'a> Run<'a> {
         let instances = rules.instances(&asked);
         let admission = self.proxy.ledger.admission();
         let balances = if instances.is_empty() { Vec::new() } else { admission.balances(&instances).await };
-        let decision = rules.decide(&asked, &balances);
+        let decision = match errand {
+            Errand::Attempt(_) => rules.decide(&asked, &balances),
+            Errand::Preview => {
+                let (decision, tried) = rules.explain(&asked, &balances);
+                course.explained(tried);
+                decision
+            }
+        };
         course.note(&decision, balances);
         if let Err(reached) = self.take_limits(&mut course, &decision.call_limits, errand) {
             let refusal = refusal::limit_reached(&reached);
@@ -360,6 +376,13 @@ impl Course<'_> {
         if decision.verdict == Verdict::Admit && ruled.action.is_none() {
             ruled.rule.clone_from(&decision.rule);
             ruled.why = Some(Arc::clone(&decision.why));
+        }
+    }
+
+    fn explained(&mut self, rules: Vec<Tried>) {
+        let model = self.target.model.clone();
+        if let Some(ruled) = &mut self.ruled {
+            ruled.explained.push(Explained { model, rules });
         }
     }
 

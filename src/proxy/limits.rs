@@ -44,8 +44,12 @@ pub struct Reached {
     pub retry_after: Duration,
 }
 
-/// Rule and scope.
-type Name = (Arc<str>, Arc<str>);
+/// Rule, scope and sort: one rule may limit both.
+type Name = (Arc<str>, Arc<str>, bool);
+
+fn name(limit: &CallLimit) -> Name {
+    (Arc::clone(&limit.rule), Arc::clone(&limit.scope), matches!(limit.bound, CallBound::Concurrent(_)))
+}
 
 struct Limiter {
     bound: CallBound,
@@ -70,12 +74,12 @@ impl CallLimits {
     /// Takes the call from every limit from which this exchange has not taken it yet. The first that is reached ends it:
     /// what was taken before stays taken.
     pub fn take(&self, limits: &[CallLimit], passes: &mut Passes) -> Result<(), Reached> {
-        let is_new = |limit: &&CallLimit| !passes.taken.iter().any(|(rule, scope)| is_of(limit, rule, scope));
-        let fresh: Vec<&CallLimit> = limits.iter().filter(is_new).collect();
-        for limit in fresh {
-            let place = self.with(limit, |limiter| limiter.take(limit))?;
-            passes.under_way.extend(place);
-            passes.taken.push((Arc::clone(&limit.rule), Arc::clone(&limit.scope)));
+        for limit in limits {
+            let name = name(limit);
+            if !passes.taken.contains(&name) {
+                passes.under_way.extend(self.with(limit, |limiter| limiter.take(limit))?);
+                passes.taken.push(name);
+            }
         }
         Ok(())
     }
@@ -85,10 +89,10 @@ impl CallLimits {
         self.with(limit, |limiter| limiter.ask(limit))
     }
 
-    /// Calls under way of a limit on those; `None` where nobody came yet, or it is of another kind.
+    /// Calls under way of a limit on those; `None` where nobody came yet, or it is of another sort.
     pub fn under_way(&self, limit: &CallLimit) -> Option<u32> {
         let limiters = self.limiters.lock();
-        match &limiters.get(&(Arc::clone(&limit.rule), Arc::clone(&limit.scope)))?.kind {
+        match &limiters.get(&name(limit))?.kind {
             Kind::Concurrent(count) => Some(count.load(Ordering::Relaxed)),
             Kind::PerMinute(_) => None,
         }
@@ -96,7 +100,7 @@ impl CallLimits {
 
     fn with<T>(&self, limit: &CallLimit, act: impl FnOnce(&mut Limiter) -> Result<T, Reached>) -> Result<T, Reached> {
         let mut limiters = self.limiters.lock();
-        let name = (Arc::clone(&limit.rule), Arc::clone(&limit.scope));
+        let name = name(limit);
         if limiters.len() >= LIMITERS_MAX && !limiters.contains_key(&name) {
             limiters.retain(|_, limiter| !limiter.is_idle());
             if limiters.len() >= LIMITERS_MAX {
@@ -110,10 +114,6 @@ impl CallLimits {
         }
         act(limiter)
     }
-}
-
-fn is_of(limit: &CallLimit, rule: &Arc<str>, scope: &Arc<str>) -> bool {
-    limit.rule == *rule && limit.scope == *scope
 }
 
 impl Limiter {

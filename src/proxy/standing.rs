@@ -1,11 +1,36 @@
 //! How a caller stands: his budgets with what is spent, held and left, when they reset, and the limits on him.
 
+use super::Proxy;
 use crate::budget::account::Unit;
 use crate::budget::window::WindowRule;
 use crate::budget::{Balance, Instance};
 use crate::money::pico_to_decimal;
 use crate::rules::{CallBound, CallLimit};
+use crate::tenants::Caller;
+use crate::tokens::facts::RequestFacts;
+use http::HeaderMap;
 use serde_json::{Value, json};
+
+/// What the holder of a key is told of himself: `GET /farebox/me`.
+pub async fn of(proxy: &Proxy, caller: &Caller, headers: &HeaderMap) -> Value {
+    let said = proxy.namer.attribution(headers, &RequestFacts::default(), b"");
+    let rules = proxy.rules.load_full();
+    let now = proxy.clock.now();
+    let instances = rules.standing(caller, &said, now);
+    let admission = proxy.ledger.admission();
+    let balances = if instances.is_empty() { Vec::new() } else { admission.balances(&instances).await };
+    let in_force = rules.in_force(caller, &said, now, &balances);
+    json!({
+        "object": "farebox.caller",
+        "key": caller.key,
+        "organisation": caller.organisation,
+        "team": caller.team,
+        "project": caller.project,
+        "user": caller.user,
+        "budgets": balances.iter().map(|(instance, balance)| budget(instance, balance)).collect::<Vec<_>>(),
+        "rules": in_force,
+    })
+}
 
 /// One budget. What others spent of it is left out unless the budget says otherwise.
 pub fn budget(instance: &Instance, balance: &Balance) -> Value {

@@ -2,7 +2,7 @@
 //! catalog's models where a provider has no list, and a path that leads nowhere.
 
 use super::exchange::Arrived;
-use super::{Proxy, downstream, refusal};
+use super::{Proxy, downstream, refusal, standing};
 use crate::catalog::Model;
 use crate::dialects::{Dialect, Operation, RefusalKind};
 use crate::ids::ExchangeId;
@@ -32,14 +32,7 @@ async fn own(proxy: &Arc<Proxy>, session: &mut ServerSession, rest: &str) {
     let query = session.req_header().uri.query();
     let caller = proxy.namer.caller(&session.req_header().headers, query);
     let found = match rest.trim_end_matches('/') {
-        "/me" => Some(json!({
-            "object": "farebox.caller",
-            "key": caller.key,
-            "organisation": caller.organisation,
-            "team": caller.team,
-            "project": caller.project,
-            "user": caller.user,
-        })),
+        "/me" => Some(standing::of(proxy, &caller, &session.req_header().headers).await),
         path => match path.strip_prefix("/exchanges/").and_then(|id| id.parse::<ExchangeId>().ok()) {
             Some(id) => exchange(proxy, id, caller.key).await,
             None => None,

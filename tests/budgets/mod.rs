@@ -2,13 +2,6 @@
 //! would notice.
 
 mod caps;
-mod crash;
-mod limits;
-mod preview;
-mod refusals;
-mod reload;
-mod streams;
-mod swaps;
 
 use crate::support::{Asking, Shop, chat, with};
 use farebox::store::EventRow;
@@ -29,6 +22,12 @@ fn cost_pico(output_tokens: i64) -> i64 {
 /// Pico-dollars as the rules file writes them.
 fn usd(pico: i64) -> String {
     format!("{}.{:012} USD", pico / 1_000_000_000_000, pico % 1_000_000_000_000)
+}
+
+/// Dollars as Farebox writes them.
+fn pico(usd: &str) -> i64 {
+    let (whole, part) = usd.split_once('.').unwrap_or((usd, ""));
+    whole.parse::<i64>().unwrap() * 1_000_000_000_000 + format!("{part:0<12}").parse::<i64>().unwrap()
 }
 
 /// A chat that may make `limit` tokens and makes all of them.
@@ -55,7 +54,7 @@ async fn spent_when_quiet(shop: &Shop, headers: &[(&str, &str)], name: &str) -> 
     loop {
         let me = me(shop, headers).await;
         let budget = budget_of(&me, name);
-        if budget["held"] == "0" {
+        if budget["held"] == "0.00" {
             return budget["spent"].as_str().unwrap().to_owned();
         }
         assert!(Instant::now() < until, "something stays held: {budget}");
