@@ -1,7 +1,8 @@
 //! `farebox backup` and `farebox restore`.
 //!
 //! A backup is a directory: `ledger.sqlite3`, a compact copy of one moment; `journal/`, what the ledger may not have
-//! folded yet; `backup.json`, what it is. Journals are copied *first*: what is folded and removed between the two
+//! folded yet; `keys.pepper` and `caller-names.key`, without which no virtual key would open anything and open callers
+//! would have other names; `backup.json`, what it is. Journals are copied *first*: what is folded and removed between the two
 //! copies is then in the ledger's, and what is in both is told apart by event id when the restored node starts. Calls
 //! in flight at that moment are in the backup as calls that died with the process.
 
@@ -11,7 +12,7 @@ use super::table::grouped;
 use super::usage::bar_style;
 use crate::clock::{Clock, SystemClock};
 use crate::money::pico_to_decimal;
-use crate::store::{FILE_NAME, Reader, StoreError};
+use crate::store::{FILE_NAME, PEPPER_FILE, Reader, StoreError};
 use indicatif::ProgressBar;
 use serde::Serialize;
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -23,6 +24,8 @@ use std::time::Duration;
 
 const MANIFEST: &str = "backup.json";
 const JOURNALS: &str = "journal";
+/// Random keys beside the ledger; a data directory may not have them yet.
+const KEY_FILES: [&str; 2] = [PEPPER_FILE, "caller-names.key"];
 /// Journals are `journal/<epoch>/<file>`.
 const JOURNAL_DEPTH_MAX: usize = 2;
 const BLOCK_BYTES: usize = 1 << 20;
@@ -112,6 +115,7 @@ fn copy_out(data_dir: &Path, destination: &Path) -> Result<Done, Failure> {
     let reader = Reader::open(data_dir)?;
     make_empty(destination)?;
     let journal_files = copy_tree(&data_dir.join(JOURNALS), &destination.join(JOURNALS), JOURNAL_DEPTH_MAX)?;
+    copy_key_files(data_dir, destination)?;
     let copied = copy_ledger(&reader, &destination.join(FILE_NAME))?;
     let done = Done {
         farebox: env!("CARGO_PKG_VERSION"),
@@ -157,6 +161,7 @@ fn copy_in(source: &Path, data_dir: &Path) -> Result<Done, Failure> {
     drop(Reader::open(source)?);
     make_empty(data_dir)?;
     let journal_files = copy_tree(&source.join(JOURNALS), &data_dir.join(JOURNALS), JOURNAL_DEPTH_MAX)?;
+    copy_key_files(source, data_dir)?;
     // Under another name until it is whole: a restore that broke off is not mistaken for a ledger.
     let (draft, ledger) = (data_dir.join(format!("{FILE_NAME}.new")), data_dir.join(FILE_NAME));
     let ledger_bytes = copy_file(&kept, &draft)?;
@@ -181,6 +186,13 @@ fn copy_in(source: &Path, data_dir: &Path) -> Result<Done, Failure> {
         cost_usd: Some(pico_to_decimal(report.cost_pico)),
         path: data_dir.to_owned(),
     })
+}
+
+fn copy_key_files(from: &Path, to: &Path) -> Result<(), Failure> {
+    for name in KEY_FILES.iter().filter(|name| from.join(name).is_file()) {
+        copy_file(&from.join(name), &to.join(name))?;
+    }
+    Ok(())
 }
 
 /// Makes the directory, or makes sure that nothing is in it.
@@ -275,6 +287,7 @@ mod tests {
         let mut segment = vec![0u8; 3 << 20];
         segment[5] = 7;
         fs::write(journal.join("seg-0000000000"), &segment).unwrap();
+        fs::write(data.join(PEPPER_FILE), [5; 32]).unwrap();
         let copy = place.path().join("copy");
         (place, store, data, copy)
     }
@@ -290,6 +303,7 @@ mod tests {
         assert_eq!((done.events, done.cost_usd.as_deref()), (Some(1), Some("0.0035")));
         let segment = "journal/1/seg-0000000000";
         assert_eq!(fs::read(restored.join(segment)).unwrap(), fs::read(data.join(segment)).unwrap());
+        assert_eq!(fs::read(restored.join(PEPPER_FILE)).unwrap(), [5; 32]);
         assert_eq!(Reader::open(&restored).unwrap().usage(&UsageQuery::default()).unwrap().totals.calls, 1);
         assert_eq!(Store::open(&restored, NOON).unwrap().position(1).unwrap().offset, 1);
     }

@@ -1,5 +1,6 @@
 //! The commands people type: one file each. Exit codes are promises to scripts and supervisors.
 
+mod audit;
 mod backup;
 mod catalog;
 mod check;
@@ -7,6 +8,7 @@ mod completions;
 mod demo;
 mod erase;
 mod healthcheck;
+mod keys;
 mod ledger;
 mod man;
 mod place;
@@ -15,6 +17,7 @@ mod rules;
 mod serve;
 mod simulate;
 mod table;
+mod tenants;
 mod usage;
 mod version;
 
@@ -52,6 +55,19 @@ enum Command {
     Catalog(catalog::CatalogArgs),
     /// Ask a running node whether it is well; for containers.
     Healthcheck(healthcheck::Arguments),
+    /// Make and look after organisations: the outermost tenants.
+    #[command(name = "org", visible_alias = "organisation")]
+    Organisation(tenants::Arguments<tenants::NewOrganisation>),
+    /// Make and look after the teams of an organisation.
+    Team(tenants::Arguments<tenants::NewTeam>),
+    /// Make and look after the projects of a team.
+    Project(tenants::Arguments<tenants::NewProject>),
+    /// Make and look after the people of an organisation.
+    User(tenants::Arguments<tenants::NewUser>),
+    /// Make virtual keys, say what they may do, rotate and revoke them.
+    Key(Box<keys::Arguments>),
+    /// Show who changed tenants and keys, and check that nobody changed the log.
+    Audit(audit::Arguments),
     /// Verify the ledger, decide what was withheld, show what is on disk.
     Ledger(ledger::Arguments),
     /// Check the rules, run their tests, see why a call is decided as it is.
@@ -87,6 +103,12 @@ pub fn run() -> ExitCode {
         Command::Simulate(arguments) => simulate::run(&arguments),
         Command::Catalog(arguments) => catalog::run(&arguments),
         Command::Healthcheck(arguments) => healthcheck::run(&arguments),
+        Command::Organisation(arguments) => tenants::run(&arguments),
+        Command::Team(arguments) => tenants::run(&arguments),
+        Command::Project(arguments) => tenants::run(&arguments),
+        Command::User(arguments) => tenants::run(&arguments),
+        Command::Key(arguments) => keys::run(&arguments),
+        Command::Audit(arguments) => audit::run(&arguments),
         Command::Ledger(arguments) => ledger::run(&arguments),
         Command::Rules(arguments) => rules::run(&arguments),
         Command::Usage(arguments) => usage::run(&arguments),

@@ -1,15 +1,18 @@
 //! Which data directory a command means.
 
+use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Surroundings};
+use crate::store::{ChangeError, Changes, Reader, Store};
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 #[derive(Debug, clap::Args)]
 pub struct Place {
     /// The data directory; by default the configured one.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", global = true)]
     data_dir: Option<PathBuf>,
     /// The configuration to take the data directory from.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
 }
 
@@ -22,5 +25,34 @@ impl Place {
                 .map(|settings| settings.data_dir)
                 .map_err(|faults| faults.to_string()),
         }
+    }
+}
+
+/// Where tenants and keys are looked after: a data directory, whether a server runs on it or not.
+pub struct Office {
+    pub data_dir: PathBuf,
+}
+
+impl Office {
+    pub fn of(place: &Place) -> Result<Office, String> {
+        place.data_dir().map(|data_dir| Office { data_dir })
+    }
+
+    pub fn reader(&self) -> Result<Reader, ChangeError> {
+        Ok(Reader::open(&self.data_dir)?)
+    }
+
+    /// Changes something; a running server sees it within a second.
+    pub fn change<T>(&self, work: impl FnOnce(&Changes<'_>) -> Result<T, ChangeError>) -> Result<T, ChangeError> {
+        let now = SystemClock.now();
+        Store::open(&self.data_dir, now)?.change(now, &actor(), work)
+    }
+}
+
+/// Whoever types: by the number that the system knows him by, for names are erasable and the audit log is not.
+fn actor() -> String {
+    match std::fs::metadata("/proc/self") {
+        Ok(of_us) => format!("command line, uid {}", of_us.uid()),
+        Err(_) => "command line".to_owned(),
     }
 }

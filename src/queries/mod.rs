@@ -9,12 +9,14 @@ pub mod export;
 pub mod follow;
 pub mod lately;
 pub mod stats;
+pub mod tenants;
 pub mod view;
 
 pub use ask::Misasked;
 pub use export::Export;
 pub use follow::Follow;
 pub use stats::{Stats, StatsQuestion, stats};
+pub use tenants::{KeyView, TenantView};
 pub use view::{EventView, EventsPage, ExchangeView};
 
 #[cfg(test)]

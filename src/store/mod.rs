@@ -13,27 +13,35 @@
 //!
 //! *Invariant:* sums of money never pass through SQLite's 64-bit `SUM` whole: it overflows at 9.2 million dollars.
 
+mod audit;
 mod backup;
+mod changes;
 mod deferred;
 mod erasure;
 mod fold;
 mod measures;
 mod names;
+mod pepper;
 mod reader;
 mod retention;
 mod rollups;
 mod row;
 mod schema;
+mod tenants;
 mod usage;
 mod verify;
 mod vocabulary;
 
+pub use audit::{AuditLine, AuditReport};
 pub use backup::Copied;
+pub use changes::{ChangeError, Changes, FIRST_ORGANISATION, Named, NewKey};
 pub use erasure::{Erased, Subject};
+pub use pepper::{PEPPER_FILE, pepper};
 pub use reader::{EventQuery, Order, Reader};
 pub use retention::Retired;
 pub use row::{EventRow, RateSet, Remembered};
 pub use schema::SCHEMA_VERSION;
+pub use tenants::Holder;
 pub use usage::{Group, Sums, Usage, UsageQuery};
 pub use verify::{Fault, Progress, Report};
 pub use vocabulary::{Dimension, Filter, GroupBy, TimeRange, TimeUnit};

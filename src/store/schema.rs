@@ -21,11 +21,12 @@ const BUSY_WAIT: Duration = Duration::from_secs(10);
 const STATEMENTS_MAX: usize = 64;
 
 /// In order; an applied one is never edited: its checksum is kept in the file.
-const MIGRATIONS: [Migration; 4] = [
+const MIGRATIONS: [Migration; 5] = [
     Migration { name: "0001_ledger", sql: include_str!("migrations/0001_ledger.sql") },
     Migration { name: "0002_deferred", sql: include_str!("migrations/0002_deferred.sql") },
     Migration { name: "0003_key_index", sql: include_str!("migrations/0003_key_index.sql") },
     Migration { name: "0004_erasures", sql: include_str!("migrations/0004_erasures.sql") },
+    Migration { name: "0005_tenants", sql: include_str!("migrations/0005_tenants.sql") },
 ];
 
 /// The schema that this farebox writes.

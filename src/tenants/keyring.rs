@@ -25,6 +25,21 @@ pub enum Closed {
     Team,
     Organisation,
     User,
+    /// Nothing was; a newer farebox wrote what the key may do, and this one cannot read it.
+    Unreadable,
+}
+
+impl Closed {
+    pub fn name(self) -> &'static str {
+        match self {
+            Closed::Key => "key",
+            Closed::Project => "project",
+            Closed::Team => "team",
+            Closed::Organisation => "organisation",
+            Closed::User => "user",
+            Closed::Unreadable => "unreadable",
+        }
+    }
 }
 
 /// Why a call was not let in. Who does not hold a key's whole text learns nothing of it.

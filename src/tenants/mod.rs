@@ -114,6 +114,8 @@ pub struct VirtualKey {
     pub not_after: Option<Timestamp>,
     pub disabled_at: Option<Timestamp>,
     pub deleted_at: Option<Timestamp>,
+    /// What switches it off: itself, or something that it belongs to.
+    pub closed: Option<Closed>,
     /// Newest first; older ones are those that a rotation left valid for a while.
     pub secrets: Vec<KeySecret>,
 }
@@ -126,4 +128,50 @@ pub struct KeySecret {
     pub created_at: Timestamp,
     /// Set by a rotation.
     pub not_after: Option<Timestamp>,
+}
+
+/// How it stands with a tenant or a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    Active,
+    Disabled,
+    Expired,
+    Deleted,
+}
+
+impl State {
+    pub fn name(self) -> &'static str {
+        match self {
+            State::Active => "active",
+            State::Disabled => "disabled",
+            State::Expired => "expired",
+            State::Deleted => "deleted",
+        }
+    }
+}
+
+impl Tenant {
+    pub fn state(&self) -> State {
+        match (self.deleted_at, self.disabled_at) {
+            (Some(_), _) => State::Deleted,
+            (None, Some(_)) => State::Disabled,
+            (None, None) => State::Active,
+        }
+    }
+}
+
+impl VirtualKey {
+    /// Whether it opens anything at `now`, and if not, why.
+    pub fn state(&self, now: Timestamp) -> State {
+        if self.deleted_at.is_some() {
+            State::Deleted
+        } else if self.closed.is_some() {
+            State::Disabled
+        } else if self.not_after.is_some_and(|end| now >= end) {
+            State::Expired
+        } else {
+            State::Active
+        }
+    }
 }

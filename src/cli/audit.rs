@@ -1,0 +1,97 @@
+//! `farebox audit`: who changed tenants and keys, and whether the log is as it was written.
+
+use super::place::{Office, Place};
+use super::table::{Align, Table};
+use super::{EXIT_FAULT, fault};
+use crate::store::{AuditLine, ChangeError};
+use std::io;
+use std::process::ExitCode;
+
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    place: Place,
+    /// As JSON.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Show the newest changes first.
+    List {
+        /// So many.
+        #[arg(long, value_name = "COUNT", default_value_t = 50)]
+        limit: usize,
+        /// Those before this number.
+        #[arg(long, value_name = "NUMBER")]
+        before: Option<u64>,
+    },
+    /// Check that every line follows from the one before it; exit 1 if one does not.
+    Verify,
+}
+
+pub fn run(arguments: &Arguments) -> ExitCode {
+    let office = match Office::of(&arguments.place) {
+        Ok(office) => office,
+        Err(why) => return fault(why),
+    };
+    let done = match arguments.command {
+        Command::List { limit, before } => list(&office, before, limit, arguments.json),
+        Command::Verify => verify(&office, arguments.json),
+    };
+    done.unwrap_or_else(fault)
+}
+
+fn list(office: &Office, before: Option<u64>, limit: usize, json: bool) -> Result<ExitCode, ChangeError> {
+    let lines = office.reader()?.audit(before, limit)?;
+    if json {
+        let lines: Vec<_> = lines.iter().map(as_json).collect();
+        println!("{}", serde_json::to_string_pretty(&lines).unwrap_or_default());
+        return Ok(ExitCode::SUCCESS);
+    }
+    let headings = ["NUMBER", "AT", "BY", "DID", "TO", "DETAIL"].map(|heading| (heading.to_owned(), Align::Left));
+    let mut table = Table::new(headings);
+    for line in lines {
+        let to = format!("{} {}", line.kind, line.subject);
+        table.row(vec![line.id.to_string(), line.at.to_rfc3339(), line.actor, line.action, to, line.detail]);
+    }
+    let _ = table.write(&mut io::stdout().lock());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn as_json(line: &AuditLine) -> serde_json::Value {
+    serde_json::json!({
+        "number": line.id,
+        "at": line.at.to_rfc3339(),
+        "actor": line.actor,
+        "action": line.action,
+        "kind": line.kind,
+        "subject": line.subject,
+        "detail": serde_json::from_str::<serde_json::Value>(&line.detail).unwrap_or_default(),
+        "hash": blake3::Hash::from(line.hash).to_hex().as_str(),
+    })
+}
+
+fn verify(office: &Office, json: bool) -> Result<ExitCode, ChangeError> {
+    let report = office.reader()?.verify_audit()?;
+    let last_hash = blake3::Hash::from(report.last_hash).to_hex();
+    if json {
+        let found = serde_json::json!({
+            "ok": report.broken_at.is_none(), "lines": report.lines, "broken_at": report.broken_at,
+            "last_hash": last_hash.as_str(),
+        });
+        println!("{found}");
+    } else {
+        println!("{} lines, the last hash is {last_hash}", report.lines);
+        match report.broken_at {
+            None => println!("each line follows from the one before it"),
+            Some(line) => println!(
+                "FAULT line {line} does not follow from those before it: it, or one before it, was changed after it was written"
+            ),
+        }
+    }
+    Ok(if report.broken_at.is_none() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FAULT) })
+}

@@ -1,0 +1,94 @@
+//! How tenants and keys are written as JSON, by the command line and the API alike.
+
+use crate::clock::Timestamp;
+use crate::tenants::{Permissions, State, Tenant, VirtualKey};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// An organisation, team, project or user.
+#[derive(Clone, Debug, Serialize)]
+pub struct TenantView {
+    pub object: &'static str,
+    pub name: Arc<str>,
+    /// What it belongs to: a team's organisation, a project's team.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Arc<str>>,
+    pub state: State,
+    pub created_at: String,
+    pub disabled_at: Option<String>,
+    pub deleted_at: Option<String>,
+}
+
+/// A virtual key. Its text is in it only where it was just made.
+#[derive(Clone, Debug, Serialize)]
+pub struct KeyView {
+    pub object: &'static str,
+    pub name: Arc<str>,
+    pub organisation: Arc<str>,
+    pub team: Option<Arc<str>>,
+    pub project: Option<Arc<str>>,
+    pub user: Option<Arc<str>>,
+    pub state: State,
+    /// Where it is disabled by: the key itself, or something that it belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub closed_by: Option<&'static str>,
+    pub permissions: Permissions,
+    pub tags: BTreeMap<Arc<str>, Arc<str>>,
+    pub created_at: String,
+    pub expires_at: Option<String>,
+    pub secrets: Vec<SecretView>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_used_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+}
+
+/// One of the texts of a key, by its first letters.
+#[derive(Clone, Debug, Serialize)]
+pub struct SecretView {
+    pub prefix: Arc<str>,
+    pub created_at: String,
+    pub expires_at: Option<String>,
+}
+
+impl From<&Tenant> for TenantView {
+    fn from(tenant: &Tenant) -> Self {
+        TenantView {
+            object: tenant.kind.name(),
+            name: Arc::clone(&tenant.name),
+            parent: tenant.parent.clone(),
+            state: tenant.state(),
+            created_at: tenant.created_at.to_rfc3339(),
+            disabled_at: tenant.disabled_at.map(Timestamp::to_rfc3339),
+            deleted_at: tenant.deleted_at.map(Timestamp::to_rfc3339),
+        }
+    }
+}
+
+impl KeyView {
+    pub fn new(key: &VirtualKey, now: Timestamp) -> Self {
+        let secret = |secret: &crate::tenants::KeySecret| SecretView {
+            prefix: Arc::clone(&secret.prefix),
+            created_at: secret.created_at.to_rfc3339(),
+            expires_at: secret.not_after.map(Timestamp::to_rfc3339),
+        };
+        KeyView {
+            object: "key",
+            name: Arc::clone(&key.name),
+            organisation: Arc::clone(&key.organisation),
+            team: key.team.clone(),
+            project: key.project.clone(),
+            user: key.user.clone(),
+            state: key.state(now),
+            closed_by: key.closed.map(|closed| closed.name()),
+            permissions: key.permissions.clone(),
+            tags: key.tags.iter().cloned().collect(),
+            created_at: key.created_at.to_rfc3339(),
+            expires_at: key.not_after.map(Timestamp::to_rfc3339),
+            secrets: key.secrets.iter().map(secret).collect(),
+            last_used_at: None,
+            key: None,
+        }
+    }
+}

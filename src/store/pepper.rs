@@ -1,0 +1,73 @@
+//! The random key under which virtual keys are hashed. It stands beside the ledger's file, not in it: a copy of the
+//! database alone does not tell whether a guessed key is right. Whoever needs it first makes it.
+
+use super::StoreError;
+use crate::tenants::Pepper;
+use std::fs::{self, OpenOptions};
+use std::io::{Error, ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// Its file in the data directory.
+pub const PEPPER_FILE: &str = "keys.pepper";
+
+/// Reads the pepper of a data directory, or makes it.
+///
+/// # Errors
+/// The file cannot be read or made, or is not 32 bytes long: with another pepper no key would open anything.
+pub fn pepper(data_dir: &Path) -> Result<Pepper, StoreError> {
+    let path = data_dir.join(PEPPER_FILE);
+    let fault = |doing| move |source| StoreError::Io { doing, path: data_dir.join(PEPPER_FILE), source };
+    match fs::read(&path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            make(data_dir, &path).map_err(fault("make the pepper of virtual keys in"))?;
+            fs::read(&path)
+        }
+        read => read,
+    }
+    .and_then(|bytes| {
+        let damaged = |_| Error::other("it is damaged: 32 bytes are expected; put back the one of your backup");
+        bytes.try_into().map_err(damaged)
+    })
+    .map(Pepper::new)
+    .map_err(fault("read the pepper of virtual keys from"))
+}
+
+/// Whole or not at all, and never in place of one that another process made at the same moment.
+fn make(data_dir: &Path, path: &Path) -> Result<(), Error> {
+    let mut key = [0u8; Pepper::BYTES];
+    getrandom::fill(&mut key).map_err(|error| Error::other(format!("no random numbers: {error}")))?;
+    let draft = data_dir.join(format!("{PEPPER_FILE}.{}", std::process::id()));
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+    file.write_all(&key).and_then(|()| file.sync_all())?;
+    let linked = fs::hard_link(&draft, path);
+    fs::remove_file(&draft)?;
+    match linked {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
+        _ => fs::File::open(data_dir)?.sync_all(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn the_pepper_is_made_once_and_is_its_owners_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = pepper(dir.path()).unwrap().digest("fb-x");
+        assert!(first == pepper(dir.path()).unwrap().digest("fb-x"));
+        let mode = fs::metadata(dir.path().join(PEPPER_FILE)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_damaged_pepper_is_never_replaced_by_another() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(PEPPER_FILE), b"short").unwrap();
+        assert!(pepper(dir.path()).unwrap_err().to_string().contains("damaged"));
+        assert_eq!(fs::read(dir.path().join(PEPPER_FILE)).unwrap(), b"short");
+    }
+}
