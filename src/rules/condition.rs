@@ -7,6 +7,7 @@ use super::timing::TimeOfWeek;
 use crate::budget::book::Unit;
 use crate::budget::{Balance, BasisPoints, Instance};
 use crate::money::pico_to_decimal;
+use crate::tokens::facts::Needs;
 use std::fmt;
 use std::sync::Arc;
 
@@ -67,6 +68,18 @@ impl Need {
 
     pub fn name(self) -> &'static str {
         Need::NAMES.iter().find(|(_, need)| *need == self).map_or("?", |(name, _)| name)
+    }
+
+    /// Marks a request as needing it.
+    pub fn ask(self, needs: &mut Needs) {
+        match self {
+            Need::Vision => needs.vision = true,
+            Need::AudioInput => needs.audio_input = true,
+            Need::Files => needs.file_input = true,
+            Need::Tools => needs.tools = true,
+            Need::JsonSchema => needs.json_schema = true,
+            Need::Reasoning => needs.reasoning = true,
+        }
     }
 
     fn is_needed(self, question: &Question<'_>) -> bool {
@@ -201,6 +214,17 @@ impl When {
             }
         }
         best
+    }
+
+    /// Whether it can hold for the call, whatever budgets, time, cost and sizes say.
+    pub fn may_hold(&self, call: &Call<'_, '_>) -> bool {
+        let is_fixed = |condition: &Condition| {
+            matches!(condition, Condition::Field { .. } | Condition::Stream(_) | Condition::Needs(_))
+        };
+        let may = |all: &Vec<Condition>| {
+            all.iter().filter(|condition| is_fixed(condition)).all(|condition| condition.holds(call) != Truth::No)
+        };
+        self.is_always() || self.any.iter().any(may)
     }
 
     pub fn is_always(&self) -> bool {

@@ -55,6 +55,20 @@ impl RuleSet {
     }
 }
 
+impl RuleSet {
+    /// Swaps that are meant for such a call, whatever budgets, time and cost say now: rule and targets.
+    pub fn possible_swaps(&self, question: &Question<'_>) -> Vec<(Arc<str>, Arc<[Arc<str>]>)> {
+        let call = Call { question, balances: None, request_is_known: true };
+        let swaps = self.rules().swaps.iter().filter(|rule| {
+            rule.is_from(question)
+                && !question.applied.contains(&rule.head.name)
+                && rule.head.when.may_hold(&call)
+                && rule.head.is_excepted(&call, None) != Truth::Yes
+        });
+        swaps.map(|rule| (Arc::clone(&rule.head.name), Arc::clone(&rule.to))).collect()
+    }
+}
+
 /// What a request wants of a budget of this unit; `None`: it cannot be said.
 pub fn demand_of(unit: Unit, question: &Question<'_>) -> Option<u64> {
     match unit {

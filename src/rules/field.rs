@@ -213,7 +213,12 @@ pub fn scope_of(fields: &[Field], question: &Question<'_>) -> Arc<str> {
         }
         scope.push_str(&field.name());
         scope.push('=');
-        for letter in field.first(question).unwrap_or_default().chars() {
+        let value = field.first(question).unwrap_or_default();
+        if value.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'=' | b'%')) {
+            scope.push_str(value);
+            continue;
+        }
+        for letter in value.chars() {
             match letter {
                 ' ' | '=' | '%' => drop(write!(scope, "%{:02x}", u32::from(letter))),
                 letter if letter.is_control() => drop(write!(scope, "%{:02x}", u32::from(letter))),

@@ -3,7 +3,6 @@
 use super::Question;
 use super::condition::{Call, Tested, Truth, When};
 use super::field::{Field, Pattern, scope_of};
-use crate::budget::window::Window;
 use crate::budget::{Budget, Instance};
 use crate::clock::Timestamp;
 use crate::money::Usd;
@@ -41,8 +40,8 @@ pub struct BudgetRule {
     pub admit_unpriced: bool,
     /// Who is told of thresholds.
     pub receivers: Vec<Arc<str>>,
-    /// The window that was last computed, which serves until its end.
-    pub window: Arc<ArcSwapOption<Window>>,
+    /// The instance that was last made: its window serves until its end, and without `for_each` all of it.
+    pub kept: Arc<ArcSwapOption<Instance>>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -173,17 +172,20 @@ impl BudgetRule {
 
     pub fn instance(&self, question: &Question<'_>) -> Option<Arc<Instance>> {
         let budget = self.budget(question.now)?;
-        let scope = scope_of(&self.for_each, question);
-        Some(Arc::new(Instance::new(Arc::clone(budget), scope, self.window(budget, question.now))))
-    }
-
-    fn window(&self, budget: &Budget, now: Timestamp) -> Window {
-        if let Some(window) = self.window.load().as_ref().filter(|window| window.contains(now)) {
-            return **window;
+        if let Some(kept) = &*self.kept.load()
+            && kept.window.contains(question.now)
+            && Arc::ptr_eq(&kept.budget, budget)
+        {
+            if self.for_each.is_empty() {
+                return Some(Arc::clone(kept));
+            }
+            let scope = scope_of(&self.for_each, question);
+            return Some(Arc::new(Instance::new(Arc::clone(budget), scope, kept.window)));
         }
-        let window = budget.window.at(now);
-        self.window.store(Some(Arc::new(window)));
-        window
+        let scope = scope_of(&self.for_each, question);
+        let instance = Arc::new(Instance::new(Arc::clone(budget), scope, budget.window.at(question.now)));
+        self.kept.store(Some(Arc::clone(&instance)));
+        Some(instance)
     }
 }
 

@@ -1,6 +1,7 @@
 //! `farebox rules …`: check the files, run their tests, see why a call is decided as it is.
 
 mod check;
+mod test;
 
 use crate::app::rules::{self, Files};
 use crate::catalog::Catalog;
@@ -20,6 +21,8 @@ pub struct RulesArgs {
 enum Command {
     /// Read the rules; show all faults and warnings at once.
     Check(check::Arguments),
+    /// Run the tests that stand in the rules.
+    Test(test::Arguments),
 }
 
 /// Which rules a command is about.
@@ -45,6 +48,7 @@ pub struct Found {
 pub fn run(arguments: &RulesArgs) -> ExitCode {
     match &arguments.command {
         Command::Check(arguments) => check::run(arguments),
+        Command::Test(arguments) => test::run(arguments),
     }
 }
 
@@ -68,6 +72,15 @@ impl Place {
             data_dir: settings.data_dir,
             rules_dir: settings.rules_dir,
         })
+    }
+}
+
+/// Held, not held, not known.
+fn mark(holds: Option<bool>) -> &'static str {
+    match holds {
+        Some(true) => "✓",
+        Some(false) => "✗",
+        None => "?",
     }
 }
 

@@ -169,7 +169,7 @@ impl Reader<'_> {
             admit_unmetered: section.or("unmetered", false, admits),
             admit_unpriced: section.or("unpriced", false, admits),
             receivers: Vec::new(),
-            window: Arc::default(),
+            kept: Arc::default(),
         };
         self.written.rules.budgets.push(rule);
         self.written.places.budgets.push(section.place());
