@@ -34,6 +34,7 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
+pub mod history;
 pub mod rules;
 
 /// How often a drain, a fence and changed files are looked at.
@@ -84,9 +85,8 @@ impl House {
     fn build(settings: &Settings, log: Log) -> Result<House, Failure> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let catalog = load_catalog(&settings.catalog_overlays).map_err(Failure::Fault)?;
-        let providers = settings.proxy.providers.iter().map(|provider| Arc::clone(&provider.name)).collect();
-        let folder = RulesFolder::new(settings.rules_dir.clone(), providers);
-        let loaded = folder.load(&catalog).map_err(Failure::Fault)?;
+        let folder = RulesFolder::new(settings);
+        let rules = folder.begin(&catalog, clock.now()).map_err(Failure::Fault)?;
         let ledger = Ledger::open(settings.ledger.clone(), Arc::clone(&clock))
             .map_err(|error| Failure::Fault(error.to_string()))?;
         let names: Vec<&str> = settings.proxy.providers.iter().map(|provider| &*provider.name).collect();
@@ -102,7 +102,7 @@ impl House {
         let proxy = Proxy::new(Parts {
             settings: settings.proxy.clone(),
             catalog: Arc::new(ArcSwap::from_pointee(catalog)),
-            rules: Arc::new(ArcSwap::from_pointee(loaded)),
+            rules: Arc::new(ArcSwap::from_pointee(rules)),
             ledger: Arc::new(ledger),
             lookup: Arc::new(move |id| attempts_of(&asked, id)),
             counting: Counting::start(counter, COUNTING_THREADS),
@@ -114,6 +114,7 @@ impl House {
         let proxy = Arc::new(proxy);
         remember_answers(&proxy, &reader);
         let overlays = settings.catalog_overlays.clone();
+        folder.begun(&proxy);
         Ok(House { proxy, reader, clock, overlays, rules: Arc::new(folder) })
     }
 
@@ -164,6 +165,10 @@ impl House {
         fds: &Mutex<Fds>,
         mut signals: Signals,
     ) -> Result<(), Failure> {
+        let (look_now, asked) = std::sync::mpsc::channel();
+        self.rules
+            .watch(&self.proxy, asked)
+            .map_err(|error| Failure::Fault(format!("no thread can be started for the rules: {error}")))?;
         let mut look = tokio::time::interval(CATALOG_LOOK_EVERY);
         let mut seen = overlay_hashes(&self.overlays);
         loop {
@@ -175,7 +180,10 @@ impl House {
                         return Ok(());
                     }
                 }
-                _ = signals.hangup.recv() => self.reload_catalog(),
+                _ = signals.hangup.recv() => {
+                    self.reload_catalog();
+                    let _ = look_now.send(());
+                }
                 _ = look.tick() => {
                     let now = overlay_hashes(&self.overlays);
                     if now != seen {
@@ -242,12 +250,13 @@ impl House {
 
     fn api(&self, settings: &Settings, admin_address: SocketAddr) -> ApiState {
         let (ready, shown) = (Arc::clone(&self.proxy), Arc::clone(&self.proxy));
+        let rules = Arc::clone(&self.rules);
         ApiState {
             reader: self.reader.clone(),
             clock: Arc::clone(&self.clock),
             is_loopback: admin_address.ip().is_loopback(),
             admin_token: settings.admin_token.clone(),
-            readiness: Arc::new(move || readiness(&ready)),
+            readiness: Arc::new(move || readiness(&ready, &rules)),
             metrics: Arc::new(move || exposition(&shown)),
         }
     }
@@ -276,7 +285,7 @@ struct Signals {
     interrupt: Signal,
     /// Hand the sockets over and stop.
     quit: Signal,
-    /// Read the catalog again.
+    /// Read the catalog and the rules again.
     hangup: Signal,
 }
 
@@ -461,7 +470,7 @@ fn random_key() -> Result<[u8; 32], Failure> {
     Ok(key)
 }
 
-fn readiness(proxy: &Proxy) -> Readiness {
+fn readiness(proxy: &Proxy, rules: &RulesFolder) -> Readiness {
     let status = proxy.ledger.status();
     let mut providers: Vec<ProviderReadiness> =
         proxy.providers.values().map(|provider| provider_readiness(provider)).collect();
@@ -470,7 +479,7 @@ fn readiness(proxy: &Proxy) -> Readiness {
         ready: status.accepting,
         reasons: status.reason.iter().map(ToString::to_string).collect(),
         catalog_version: proxy.catalog.load().version().to_string(),
-        rules: serde_json::json!({ "version": &**proxy.rules.load().version() }),
+        rules: rules.detail(),
         ledger: serde_json::json!({
             "accepting": status.accepting,
             "fenced": status.fenced,

@@ -1,40 +1,223 @@
 //! The folder of rules: read as one set, looked at for changes, and applied whole.
 
+use super::Settings;
+use super::history::History;
 use crate::catalog::Catalog;
+use crate::clock::Timestamp;
+use crate::proxy::Proxy;
 use crate::rules::RuleSet;
 use crate::rules::syntax::{self, Known, Loaded};
 use crate::yaml::Fault;
+use parking_lot::Mutex;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// More files are not written by people.
 const FILES_MAX: usize = 1_000;
 
-/// Where rules stand.
+/// Between two looks at the folder.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// A change is applied when nothing changed for this long: editors and `git pull` write several files.
+const QUIET: Duration = Duration::from_millis(200);
+/// How often limits are told to the book: top-ups of prepaid credit take effect at their date.
+const TELL_EVERY: u32 = 10;
+
+/// Where rules stand, and what became of them.
 #[derive(Debug)]
 pub struct RulesFolder {
     dir: PathBuf,
     /// Names of the configured providers, which rules may name.
     providers: Vec<Arc<str>>,
+    history: History,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Of the files that were tried last, good or not.
+    tried: Arc<str>,
+    /// Of files that changed, and may still change.
+    pending: Option<Arc<str>>,
+    in_force: Arc<str>,
+    loaded_at: Option<Timestamp>,
+    rules: usize,
+    warnings: Vec<String>,
+    /// Why the files on disk are not in force.
+    faults: Option<String>,
 }
 
 /// The files of a folder: names as they are shown in faults, and texts, by name.
 pub type Files = Vec<(String, String)>;
 
 impl RulesFolder {
-    pub fn new(dir: PathBuf, providers: Vec<Arc<str>>) -> RulesFolder {
-        RulesFolder { dir, providers }
+    pub fn new(settings: &Settings) -> RulesFolder {
+        RulesFolder {
+            dir: settings.rules_dir.clone(),
+            providers: settings.proxy.providers.iter().map(|provider| Arc::clone(&provider.name)).collect(),
+            history: History::beside(&settings.data_dir),
+            state: Mutex::default(),
+        }
     }
 
-    /// Reads the folder as it is. No folder: no rules.
+    /// Reads the folder at the start; no folder: no rules. If it has faults, the version that was in force last is taken
+    /// from the history: a node that restarts over a half-edited file must neither stay down nor forget its budgets.
     ///
     /// # Errors
-    /// Every fault, as people read them.
-    pub fn load(&self, catalog: &Catalog) -> Result<RuleSet, String> {
-        let files = read(&self.dir)?;
+    /// Every fault, as people read them, where there is no earlier version.
+    pub fn begin(&self, catalog: &Catalog, now: Timestamp) -> Result<RuleSet, String> {
         let known = Known { catalog: Some(catalog), providers: &self.providers };
-        load(&files, &known).map(|loaded| loaded.rules).map_err(|faults| in_words(&faults))
+        let faults = match read(&self.dir) {
+            Ok(files) => {
+                self.state.lock().tried = version_of(&files);
+                match load(&files, &known) {
+                    Ok(loaded) => return Ok(self.took(&loaded, now)),
+                    Err(faults) => in_words(&faults),
+                }
+            }
+            Err(what) => what,
+        };
+        let newest = self.history.find("newest").ok_or_else(|| faults.clone())?;
+        let files = self.history.read(&newest)?;
+        let loaded = load(&files, &known).map_err(|_| faults.clone())?;
+        tracing::error!(%faults, version = %newest.version, "the rules have faults; the version that was in force last is taken");
+        let rules = self.took(&loaded, now);
+        self.state.lock().faults = Some(faults);
+        Ok(rules)
     }
+
+    /// Looks after the folder until the channel closes; a message reads it at once.
+    pub fn watch(self: &Arc<Self>, proxy: &Arc<Proxy>, asked: mpsc::Receiver<()>) -> std::io::Result<JoinHandle<()>> {
+        let (folder, proxy) = (Arc::clone(self), Arc::clone(proxy));
+        let looking = move || {
+            let mut looks = 0u32;
+            loop {
+                let wait = if folder.state.lock().pending.is_some() { QUIET } else { LOOK_EVERY };
+                match asked.recv_timeout(wait) {
+                    Ok(()) => folder.look(&proxy, true),
+                    Err(mpsc::RecvTimeoutError::Timeout) => folder.look(&proxy, false),
+                    Err(mpsc::RecvTimeoutError::Disconnected) => return,
+                }
+                looks = looks.wrapping_add(1);
+                if looks.is_multiple_of(TELL_EVERY) {
+                    tell_limits(&proxy, &proxy.rules.load());
+                }
+            }
+        };
+        std::thread::Builder::new().name("rules".to_owned()).spawn(looking)
+    }
+
+    /// Keeps what is in force, and tells the book its limits; once the ledger is open.
+    pub fn begun(&self, proxy: &Proxy) {
+        tell_limits(proxy, &proxy.rules.load());
+        let state = self.state.lock();
+        self.show(proxy, &state);
+        if let (None, Ok(files)) = (&state.faults, read(&self.dir))
+            && version_of(&files) == state.in_force
+        {
+            self.remember(&files, &state.in_force, proxy.clock.now());
+        }
+        tracing::info!(version = %state.in_force, rules = state.rules, dir = %self.dir.display(), "rules in force");
+        for warning in &state.warnings {
+            tracing::warn!(%warning, "rules");
+        }
+    }
+
+    /// For `/readyz`: which rules are in force, and why newer ones are not.
+    pub fn detail(&self) -> serde_json::Value {
+        let state = self.state.lock();
+        serde_json::json!({
+            "version": &*state.in_force,
+            "rules": state.rules,
+            "loaded_at": state.loaded_at.map(Timestamp::to_rfc3339),
+            "warnings": state.warnings,
+            "faults": state.faults,
+        })
+    }
+
+    /// One look: what changed and then kept still is read, and applied if it is good.
+    fn look(&self, proxy: &Proxy, at_once: bool) {
+        let outcome = read(&self.dir);
+        let version = match &outcome {
+            Ok(files) => version_of(files),
+            Err(what) => format!("unreadable: {what}").into(),
+        };
+        {
+            let mut state = self.state.lock();
+            let is_still = state.pending.take().is_some_and(|pending| pending == version);
+            if !at_once && version == state.tried {
+                return;
+            }
+            if !at_once && !is_still {
+                state.pending = Some(version);
+                return;
+            }
+            state.tried = version;
+        }
+        let catalog = proxy.catalog.load();
+        let known = Known { catalog: Some(&catalog), providers: &self.providers };
+        let loaded = outcome.and_then(|files| match load(&files, &known) {
+            Ok(loaded) => Ok((files, loaded)),
+            Err(faults) => Err(in_words(&faults)),
+        });
+        match loaded {
+            Ok((files, loaded)) => self.apply(proxy, &files, &loaded),
+            Err(faults) => {
+                proxy.telemetry.metrics.rules_reloads.with_label_values(&["error"]).inc();
+                tracing::error!(%faults, "the changed rules have faults; those before stay in force");
+                let mut state = self.state.lock();
+                state.faults = Some(faults);
+                self.show(proxy, &state);
+            }
+        }
+    }
+
+    /// All at once: no request sees half of it. Limits go first, so that no call is held to an older one.
+    fn apply(&self, proxy: &Proxy, files: &Files, loaded: &Loaded) {
+        let now = proxy.clock.now();
+        let rules = self.took(loaded, now);
+        tell_limits(proxy, &rules);
+        proxy.rules.store(Arc::new(rules));
+        proxy.telemetry.metrics.rules_reloads.with_label_values(&["ok"]).inc();
+        let state = self.state.lock();
+        self.show(proxy, &state);
+        tracing::info!(version = %state.in_force, rules = state.rules, "rules reloaded");
+        for warning in &state.warnings {
+            tracing::warn!(%warning, "rules");
+        }
+        self.remember(files, &state.in_force, now);
+    }
+
+    fn took(&self, loaded: &Loaded, now: Timestamp) -> RuleSet {
+        let mut state = self.state.lock();
+        state.in_force = Arc::clone(loaded.rules.version());
+        state.loaded_at = Some(now);
+        state.rules = loaded.rules.counts().iter().map(|(_, count)| count).sum();
+        state.warnings = loaded.warnings.iter().map(ToString::to_string).collect();
+        state.faults = None;
+        loaded.rules.clone()
+    }
+
+    fn remember(&self, files: &Files, version: &str, now: Timestamp) {
+        if let Err(error) = self.history.keep(files, version, now) {
+            tracing::warn!(%error, "this version of the rules could not be kept for `farebox rules rollback`");
+        }
+    }
+
+    fn show(&self, proxy: &Proxy, state: &State) {
+        let metrics = &proxy.telemetry.metrics;
+        metrics.rules_in_force.set(i64::try_from(state.rules).unwrap_or(i64::MAX));
+        metrics.rules_faulty.set(i64::from(state.faults.is_some()));
+        if let Some(at) = state.loaded_at {
+            #[expect(clippy::cast_precision_loss, reason = "a moment as Prometheus writes it")]
+            metrics.rules_loaded_at.set(at.as_millis() as f64 / 1e3);
+        }
+    }
+}
+
+fn tell_limits(proxy: &Proxy, rules: &RuleSet) {
+    proxy.ledger.admission().rules_changed(&rules.budgets(proxy.clock.now()));
 }
 
 /// Every `*.yaml` and `*.yml` file of a folder, by name; hidden files and folders in it are left out. A folder that is
@@ -68,6 +251,12 @@ pub fn read(dir: &Path) -> Result<Files, String> {
             .map_err(|error| fault(&path, error)),
     };
     paths.into_iter().map(read).collect()
+}
+
+/// Of all files: what a version is called by.
+pub fn version_of(files: &Files) -> Arc<str> {
+    let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+    syntax::version(&files)
 }
 
 pub fn load(files: &Files, known: &Known<'_>) -> Result<Loaded, Vec<Fault>> {

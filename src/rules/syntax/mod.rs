@@ -68,13 +68,14 @@ pub fn load(files: &[(&str, &str)], known: &Known<'_>) -> Result<Loaded, Vec<Fau
     Ok(Loaded { rules, tests: read.tests, warnings: yaml::told(notes.warnings.into_inner(), files) })
 }
 
-/// The first 8 letters of BLAKE3 over all names and texts, each with its length before it; empty for no files.
+/// The first 8 letters of BLAKE3 over all names (without their folder) and texts, each with its length before it; empty
+/// for no files.
 pub fn version(files: &[(&str, &str)]) -> Arc<str> {
     if files.is_empty() {
         return Arc::default();
     }
     let mut hasher = blake3::Hasher::new();
-    for part in files.iter().flat_map(|(name, text)| [name, text]) {
+    for part in files.iter().flat_map(|(name, text)| [name.rsplit('/').next().unwrap_or(name), text]) {
         hasher.update(&part.len().to_le_bytes()).update(part.as_bytes());
     }
     hasher.finalize().to_hex().chars().take(8).collect::<String>().into()
