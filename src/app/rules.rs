@@ -7,6 +7,7 @@ use crate::clock::Timestamp;
 use crate::proxy::Proxy;
 use crate::rules::RuleSet;
 use crate::rules::syntax::{self, Known, Loaded};
+use crate::telemetry::Reloaded;
 use crate::yaml::Fault;
 use parking_lot::Mutex;
 use std::path::{Path, PathBuf};
@@ -113,6 +114,7 @@ impl RulesFolder {
         tell_limits(proxy, &proxy.rules.load());
         let state = self.state.lock();
         self.show(proxy, &state);
+        proxy.telemetry.metrics.in_force(Reloaded::Rules, state.faults.is_none(), proxy.clock.now());
         if let (None, Ok(files)) = (&state.faults, read(&self.dir))
             && version_of(&files) == state.in_force
         {
@@ -164,11 +166,9 @@ impl RulesFolder {
         match loaded {
             Ok((files, loaded)) => self.apply(proxy, &files, &loaded),
             Err(faults) => {
-                proxy.telemetry.metrics.rules_reloads.with_label_values(&["error"]).inc();
+                proxy.telemetry.metrics.reloaded(Reloaded::Rules, false, proxy.clock.now());
                 tracing::error!(%faults, "the changed rules have faults; those before stay in force");
-                let mut state = self.state.lock();
-                state.faults = Some(faults);
-                self.show(proxy, &state);
+                self.state.lock().faults = Some(faults);
             }
         }
     }
@@ -179,7 +179,7 @@ impl RulesFolder {
         let rules = self.took(loaded, now);
         tell_limits(proxy, &rules);
         proxy.rules.store(Arc::new(rules));
-        proxy.telemetry.metrics.rules_reloads.with_label_values(&["ok"]).inc();
+        proxy.telemetry.metrics.reloaded(Reloaded::Rules, true, now);
         let state = self.state.lock();
         self.show(proxy, &state);
         tracing::info!(version = %state.in_force, rules = state.rules, "rules reloaded");
@@ -206,13 +206,8 @@ impl RulesFolder {
     }
 
     fn show(&self, proxy: &Proxy, state: &State) {
-        let metrics = &proxy.telemetry.metrics;
-        metrics.rules_in_force.set(i64::try_from(state.rules).unwrap_or(i64::MAX));
-        metrics.rules_faulty.set(i64::from(state.faults.is_some()));
-        if let Some(at) = state.loaded_at {
-            #[expect(clippy::cast_precision_loss, reason = "a moment as Prometheus writes it")]
-            metrics.rules_loaded_at.set(at.as_millis() as f64 / 1e3);
-        }
+        #[expect(clippy::cast_precision_loss, reason = "a count shown")]
+        proxy.telemetry.metrics.rules_in_force.set(state.rules as f64);
     }
 }
 
