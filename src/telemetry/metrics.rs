@@ -5,6 +5,7 @@
 //! with one look-up ([`Row`]).
 
 use super::Beside;
+use super::budgets::{Budgets, RuleCounts};
 use super::names::{self, Family, Kind};
 use super::process::Process;
 use super::series::{Cell, Tally};
@@ -106,6 +107,8 @@ pub struct Metrics {
     pub catalog_models: Gauge,
     catalog_updated: Gauge,
     pub rules_in_force: Gauge,
+    pub budgets: Budgets,
+    pub rules: RuleCounts,
 }
 
 /// The series of one team, project, provider and model.
@@ -222,6 +225,8 @@ impl Metrics {
             catalog_models: gauge(names::CATALOG_MODELS)?,
             catalog_updated: gauge(names::CATALOG_UPDATED)?,
             rules_in_force: gauge(names::RULES_IN_FORCE)?,
+            budgets: registered(&registry, Budgets::new()?)?,
+            rules: RuleCounts::new(tally(names::RULE_DECISIONS)?, tally(names::MODEL_SWAPS)?),
             registry,
         };
         metrics.begin_at_zero(providers);
@@ -247,6 +252,11 @@ impl Metrics {
         if let Some(midnight) = midnight {
             self.catalog_updated.set(seconds_of(Timestamp(midnight.timestamp().as_microsecond())));
         }
+    }
+
+    /// The label of a team: as configured, else `other`, `none` for a caller without one.
+    pub fn team_label<'a>(&self, team: Option<&'a str>) -> &'a str {
+        known(&self.teams, &self.team_overflow, team)
     }
 
     /// Something was read anew; at `now`, with success or not.

@@ -1,5 +1,6 @@
 //! Log lines and metrics. One emit an exchange: [`Telemetry::settled`] feeds both.
 
+pub mod budgets;
 mod line;
 pub mod log;
 pub mod metrics;

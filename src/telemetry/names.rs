@@ -73,6 +73,24 @@ families! {
         "How far the estimate before a call was from its cost: |estimate - cost| / cost.";
     UNPRICED = Kind::Counter, "farebox_unpriced_requests_total", ["provider", "model"],
         "Attempts for which no price is known: their cost is in no sum. A model that is not in the catalog is `other`.";
+    BUDGET_LIMIT = Kind::Gauge, "farebox_budget_limit_usd", ["budget", "scope", "window"],
+        "The limit in force of a budget in dollars; of each of its instances (`for_each`), at most the 300 used most.";
+    BUDGET_SPENT = Kind::Gauge, "farebox_budget_spent_usd", ["budget", "scope", "window"],
+        "Spent in the current window, from the ledger; falls when a window begins or money is given back.";
+    BUDGET_HELD = Kind::Gauge, "farebox_budget_held_usd", ["budget", "scope", "window"],
+        "Held for calls under way.";
+    BUDGET_WINDOW_START = Kind::Gauge, "farebox_budget_window_start_timestamp_seconds", ["budget", "scope", "window"],
+        "Since when spending counts against the limit.";
+    BUDGET_WINDOW_END = Kind::Gauge, "farebox_budget_window_end_timestamp_seconds", ["budget", "scope", "window"],
+        "When the window ends; none for a lifetime.";
+    BUDGET_CHARGED = Kind::Money, "farebox_budget_charged_usd_total", ["budget", "scope", "window"],
+        "Charged since the start of the process, over all windows; never falls, so it is what `rate()` is for.";
+    BUDGET_THRESHOLD = Kind::Gauge, "farebox_budget_threshold_ratio", ["budget", "scope", "window", "threshold"],
+        "The thresholds of the rules file, as a share of the limit; `threshold` in percent.";
+    RULE_DECISIONS = Kind::Counter, "farebox_rule_decisions_total", ["rule", "action"],
+        "Requests that a rule changed, warned of or refused: warn, swap, clamp, reroute, limit, block.";
+    MODEL_SWAPS = Kind::Counter, "farebox_model_swaps_total", ["rule", "team", "from_model", "to_model"],
+        "Requests whose model a rule rewrote.";
     PROVIDER_CIRCUIT = Kind::Gauge, "farebox_provider_circuit_state", ["provider"],
         "0 closed (well), 1 half open (being tried again), 2 open (not asked for now).";
     PROVIDER_FAILURES = Kind::Gauge, "farebox_provider_failures_in_a_row", ["provider"],

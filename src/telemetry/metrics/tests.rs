@@ -51,6 +51,9 @@ fn every_metric_of_the_table_is_shown_and_no_other() {
     event.closing.usage = TokenUsage::ZERO.with(usage::Kind::Input, 10).with(usage::Kind::Output, 10);
     metrics.settled(&event, &beside("gpt-4o"));
     metrics.in_force(Reloaded::Catalog, true, AT);
+    metrics.budgets.show(vec![(super::super::budgets::tests::instance("search", "", 0), Default::default())]);
+    metrics.rules.decided("no-opus", super::super::budgets::Action::Swap);
+    metrics.rules.swapped("no-opus", "search", "claude-opus-4-8", "claude-haiku-5-5");
     let text = metrics.text();
     for family in names::ALL {
         assert!(
