@@ -51,3 +51,6 @@ pub fn replay(
         reading.join().unwrap_or(Ok(()))
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,7 +10,7 @@ use crate::catalog::{Catalog, Model};
 use crate::clock::Timestamp;
 use crate::dialects::Dialect;
 use crate::money::Usd;
-use crate::rules::{Decision, Otherwise, Question, RuleSet, Swap, Verdict};
+use crate::rules::{Decision, OUTPUT_TOKENS_MIN, Otherwise, Question, RuleSet, Swap, Verdict};
 use crate::store::EventRow;
 use crate::tokens::usage::TokenUsage;
 use std::collections::HashMap;
@@ -18,8 +18,6 @@ use std::sync::Arc;
 
 /// Swaps, clamps and reroutes of one call, as the proxy's `swaps_max`.
 const STEPS_MAX: usize = 4;
-/// An answer is not clamped below this, tokens: as the proxy's `output_tokens_min`.
-const OUTPUT_TOKENS_MIN: u64 = 256;
 
 /// What a replay needs beside the ledger.
 #[derive(Clone, Debug)]
@@ -311,7 +309,8 @@ impl Backtest {
         let input = recalled.row.usage.input_tokens();
         let has_room = model.context_window.is_none_or(|window| input < window);
         let is_alike = way.model.as_ref().is_none_or(|before| before.mode == model.mode);
-        let can = is_alike && model.retired.is_none() && model.capabilities.lacks(&recalled.facts.needs).is_empty();
+        let is_there = model.retired.as_deref().is_none_or(|date| date > &*recalled.row.started_at.to_rfc3339());
+        let can = is_alike && is_there && model.capabilities.lacks(&recalled.facts.needs).is_empty();
         (has_room && can).then_some((provider, name, model))
     }
 

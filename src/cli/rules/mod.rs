@@ -1,12 +1,15 @@
 //! `farebox rules …`: check the files, run their tests, see why a call is decided as it is.
 
+mod backtest;
 mod check;
 mod test;
 
 use crate::app::rules::{self, Files};
 use crate::catalog::Catalog;
 use crate::config::{self, Surroundings};
+use crate::dialects::Dialect;
 use clap::{Args, Subcommand};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -23,6 +26,8 @@ enum Command {
     Check(check::Arguments),
     /// Run the tests that stand in the rules.
     Test(test::Arguments),
+    /// Replay the ledger through other rules: what they would have blocked, swapped and saved.
+    Backtest(backtest::Arguments),
 }
 
 /// Which rules a command is about.
@@ -41,6 +46,8 @@ pub struct Found {
     pub files: Files,
     pub catalog: Catalog,
     pub providers: Vec<Arc<str>>,
+    /// What each of them speaks.
+    pub dialects: HashMap<Arc<str>, Dialect>,
     pub data_dir: PathBuf,
     pub rules_dir: PathBuf,
 }
@@ -49,6 +56,7 @@ pub fn run(arguments: &RulesArgs) -> ExitCode {
     match &arguments.command {
         Command::Check(arguments) => check::run(arguments),
         Command::Test(arguments) => test::run(arguments),
+        Command::Backtest(arguments) => backtest::run(arguments),
     }
 }
 
@@ -65,10 +73,12 @@ impl Place {
         for path in paths {
             files.extend(files_at(path)?);
         }
+        let providers = &settings.proxy.providers;
         Ok(Found {
             files,
             catalog: crate::app::load_catalog(&settings.catalog_overlays)?,
-            providers: settings.proxy.providers.iter().map(|provider| Arc::clone(&provider.name)).collect(),
+            providers: providers.iter().map(|provider| Arc::clone(&provider.name)).collect(),
+            dialects: providers.iter().map(|provider| (Arc::clone(&provider.name), provider.dialect)).collect(),
             data_dir: settings.data_dir,
             rules_dir: settings.rules_dir,
         })
