@@ -151,6 +151,8 @@ struct Terms {
     budget: Arc<Budget>,
     /// By [`Book::set_terms`], and not only seen in a demand.
     told: bool,
+    /// Settlements above their hold.
+    overruns: u64,
 }
 
 #[derive(Debug, Default)]
@@ -190,7 +192,7 @@ impl Book {
             let place = self.terms_place(budget);
             let terms = &mut self.terms[place];
             if !terms.told || terms.budget != *budget {
-                *terms = Terms { budget: budget.clone(), told: true };
+                (terms.budget, terms.told) = (budget.clone(), true);
                 self.terms_changes += 1;
                 changed.push(budget.clone());
             }
@@ -300,8 +302,8 @@ impl Book {
         }
     }
 
-    /// The store did not answer: slices may be asked for again.
-    pub fn not_granted(&mut self, account: BudgetId) {
+    /// The store has answered, whatever it gave: slices may be asked for again.
+    pub fn answered(&mut self, account: BudgetId) {
         if let Some(account) = self.accounts.get_mut(&account) {
             account.asked = false;
         }
@@ -327,6 +329,15 @@ impl Book {
         for charge in charges {
             if let Some(account) = self.accounts.get_mut(&charge.account) {
                 account.folded = account.folded.saturating_add(i128::from(charge.amount));
+            }
+        }
+    }
+
+    /// The store has corrected what was settled.
+    pub fn corrected(&mut self, charges: &[Charge]) {
+        for charge in charges {
+            if let Some(account) = self.accounts.get_mut(&charge.account) {
+                account.base = account.base.saturating_add(i128::from(charge.amount));
             }
         }
     }
@@ -369,6 +380,11 @@ impl Book {
             }
         }
         returned
+    }
+
+    /// Every budget with its settlements above their hold since the start.
+    pub fn overruns(&self) -> impl Iterator<Item = (&Arc<Budget>, u64)> {
+        self.terms.iter().map(|terms| (&terms.budget, terms.overruns))
     }
 
     pub fn account(&self, account: BudgetId) -> Option<&Account> {
@@ -472,6 +488,7 @@ impl Book {
             account.held = account.held.saturating_sub(u128::from(claim.amount));
             account.used = account.used.saturating_add(i128::from(bounded(used)));
             if used > claim.amount {
+                self.terms[account.terms].overruns += 1;
                 account.overrun = account.overrun.saturating_add(u128::from(used - claim.amount));
                 overruns.push(Overrun { budget: claim.budget, above: used - claim.amount });
             }
@@ -542,7 +559,7 @@ impl Book {
     fn terms_place(&mut self, budget: &Arc<Budget>) -> usize {
         let terms = &mut self.terms;
         *self.terms_of.entry((budget.name.clone(), budget.unit)).or_insert_with(|| {
-            terms.push(Terms { budget: budget.clone(), told: false });
+            terms.push(Terms { budget: budget.clone(), told: false, overruns: 0 });
             terms.len() - 1
         })
     }

@@ -14,6 +14,7 @@ use super::queue::FoldQueue;
 use super::record::{Draft, Kind, Reserved};
 use super::reservation::Open;
 use super::{OnFailure, Settings};
+use crate::budget::account::BudgetId;
 use crate::budget::book::{Blocked, Book, Denied, Hold, HoldId};
 use crate::budget::{Balance, Budget, Demand, Instance};
 use crate::clock::{Clock, Timestamp};
@@ -85,6 +86,8 @@ pub struct Admission {
     pub(super) room: Notify,
     /// Something of a budget became free, or was granted.
     pub(super) freed: Notify,
+    /// Whose turn it is to write to the store. SQLite would make one of two writers sleep, and for longer.
+    pub(super) store_turn: Mutex<()>,
     /// Calls that wait for that.
     pub(super) waiting: AtomicUsize,
 }
@@ -126,6 +129,8 @@ pub struct Counts {
     pub abandoned: u64,
     /// Settled above their hold.
     pub overruns: u64,
+    /// Times that book and store disagreed about a lease. Stays 0.
+    pub disagreements: u64,
     /// Events that had no place to go. Stays 0 unless `on_failure: pass` and the store is away as well.
     pub lost: u64,
 }
@@ -163,6 +168,7 @@ impl Admission {
             lease_wanted: Condvar::new(),
             room: Notify::new(),
             freed: Notify::new(),
+            store_turn: Mutex::new(()),
             waiting: AtomicUsize::new(0),
         }
     }
@@ -173,7 +179,7 @@ impl Admission {
         if instances.is_empty() {
             return Vec::new();
         }
-        let deadline = tokio::time::Instant::now() + self.settings.admission_wait_max;
+        let deadline = tokio::time::Instant::now() + self.settings.lease_wait_max;
         let mut waiting = None;
         loop {
             let mut freed = std::pin::pin!(self.freed.notified());
@@ -223,6 +229,27 @@ impl Admission {
         drop(core);
         self.lease_wanted.notify_one();
         self.freed.notify_waiters();
+    }
+
+    /// How the open accounts of all budgets stand, for metrics. Never holds the lock for long.
+    pub fn standing(&self) -> Vec<(Arc<Instance>, Balance)> {
+        const AT_ONCE: usize = 500;
+        let accounts: Vec<BudgetId> =
+            self.core.lock().book.accounts().map(|account| account.instance.account).collect();
+        let mut standing = Vec::with_capacity(accounts.len());
+        for some in accounts.chunks(AT_ONCE) {
+            let mut core = self.core.lock();
+            for id in some {
+                let Some(instance) = core.book.account(*id).map(|account| account.instance.clone()) else { continue };
+                standing.extend(core.book.balance(&instance).map(|balance| (instance, balance)));
+            }
+        }
+        standing
+    }
+
+    /// Settlements above their hold since the start, by budget.
+    pub fn overruns(&self) -> Vec<(Arc<Budget>, u64)> {
+        self.core.lock().book.overruns().map(|(budget, count)| (budget.clone(), count)).collect()
     }
 
     /// How long a call waits for others to settle before it is refused.
@@ -343,8 +370,9 @@ impl Admission {
         if core.desk.attended {
             self.lease_wanted.notify_one();
         } else {
-            let wants = core.desk.take();
+            let wants = core.desk.take(usize::MAX);
             grant_from_memory(&mut core.book, &wants, self.now());
+            wants.iter().for_each(|want| core.desk.done(want.instance.account));
             self.freed.notify_waiters();
         }
     }
@@ -509,7 +537,7 @@ impl Obstacle {
     pub fn waits(&self, settings: &Settings, patience: Duration) -> Option<Duration> {
         match self {
             Obstacle::Away(why) => why.may_heal().then_some(settings.admission_wait_max),
-            Obstacle::Wanting(_) => Some(settings.admission_wait_max),
+            Obstacle::Wanting(_) => Some(settings.lease_wait_max),
             Obstacle::Over { by_holds, .. } => (*by_holds && !patience.is_zero()).then_some(patience),
         }
     }

@@ -17,6 +17,8 @@ pub(super) struct Desk {
     terms: Vec<Arc<Budget>>,
     /// A lease thread takes what lies here. Without one, the book is its own authority.
     pub attended: bool,
+    /// The lease thread ends.
+    pub closed: bool,
     /// Why the store does not answer; tried again all the time.
     pub error: Option<Arc<str>>,
 }
@@ -44,8 +46,33 @@ impl Desk {
         self.error.clone().unwrap_or_else(|| "it did not answer in time".into())
     }
 
-    pub fn take(&mut self) -> Vec<Want> {
-        std::mem::take(&mut self.wants).into_values().collect()
+    pub fn has_work(&self) -> bool {
+        !self.wants.is_empty() || !self.terms.is_empty()
+    }
+
+    /// Takes at most so many wants; they are under way until [`Desk::done`].
+    pub fn take(&mut self, wants_max: usize) -> Vec<Want> {
+        if self.wants.len() <= wants_max {
+            let wants: Vec<Want> = std::mem::take(&mut self.wants).into_values().collect();
+            self.under_way.extend(wants.iter().map(|want| want.instance.account));
+            return wants;
+        }
+        let some: Vec<BudgetId> = self.wants.keys().take(wants_max).copied().collect();
+        self.under_way.extend(&some);
+        some.iter().filter_map(|account| self.wants.remove(account)).collect()
+    }
+
+    /// `false`: it is under way already.
+    pub fn begin(&mut self, account: BudgetId) -> bool {
+        self.under_way.insert(account)
+    }
+
+    pub fn done(&mut self, account: BudgetId) {
+        self.under_way.remove(&account);
+    }
+
+    pub fn take_terms(&mut self) -> Vec<Arc<Budget>> {
+        std::mem::take(&mut self.terms)
     }
 }
 

@@ -5,15 +5,18 @@
 //! events wait in the journal, and admission slows down at the backlog's bound: nothing is dropped.
 
 use super::admission::{Admission, Core};
+use super::lender::tell_alerts;
 use super::place::{self, Held};
 use super::queue::{Batch, Waiting};
 use super::record::{Draft, Kind, Progressed, Reserved, Settled};
 use super::recovery;
 use super::segment::{self, Scanner, Step};
+use crate::budget::book::Charge;
+use crate::budget::lease::End;
 use crate::clock::Timestamp;
-use crate::event::Event;
+use crate::event::{Event, EventKind};
 use crate::ids::EventId;
-use crate::store::{JournalPosition, Store, StoreError};
+use crate::store::{JournalPosition, Store, StoreError, WITHOUT_JOURNAL};
 use parking_lot::MutexGuard;
 use std::borrow::Cow;
 use std::io;
@@ -60,6 +63,8 @@ pub(super) struct Folder {
     rollups_dirty: bool,
     /// Stragglers of this segment and before are copied forward up to this position.
     carried: Option<JournalPosition>,
+    /// The store knows that the journal is fenced.
+    fence_noted: bool,
 }
 
 impl Folder {
@@ -76,6 +81,7 @@ impl Folder {
             last_neighbours: now,
             rollups_dirty: false,
             carried: None,
+            fence_noted: false,
         }
     }
 
@@ -106,6 +112,7 @@ impl Folder {
         if self.writer.is_none() {
             return Ok(false);
         }
+        self.note_fence()?;
         let more = self.fold_waiting()? | self.fold_loose()?;
         self.flush_rollups(ROLLUPS_INTERVAL)?;
         self.carry_stragglers();
@@ -131,8 +138,9 @@ impl Folder {
             }
             Batch::Journal(from) => read_back(&dir, self.epoch, from, upto)?,
         };
-        self.fold(self.epoch, &events, position)?;
+        let corrected = self.fold(self.epoch, &events, position)?;
         let mut core = self.admission.lock();
+        core.book_folded(&events, &corrected);
         core.queue.folded(events.len() as u64, position, read_bytes);
         let (written, bytes) = (core.journal.written(), core.journal.written_bytes());
         core.queue.caught_up(written, bytes);
@@ -140,6 +148,9 @@ impl Folder {
         let more = events.len() >= BATCH_EVENTS_MAX || core.queue.is_spilled();
         drop(core);
         self.admission.room.notify_waiters();
+        if !corrected.is_empty() {
+            self.admission.freed.notify_waiters();
+        }
         Ok(more)
     }
 
@@ -150,19 +161,33 @@ impl Folder {
         }
         let events: Vec<Event> = loose.iter().map(|event| Event::clone(event)).collect();
         let position = JournalPosition { segment: 0, offset: self.loose_folded + events.len() as u64 };
-        self.fold(without_journal(self.epoch), &events, position)?;
+        let corrected = self.fold(without_journal(self.epoch), &events, position)?;
         self.loose_folded += events.len() as u64;
         let mut core = self.admission.lock();
+        core.book_folded(&events, &corrected);
         core.queue.loose_folded(events.len());
         core.last_commit_at = Some(self.admission.now());
         Ok(true)
     }
 
-    fn fold(&mut self, epoch: u64, events: &[Event], upto: JournalPosition) -> Result<(), FoldError> {
-        if let (Some(writer), false) = (&mut self.writer, events.is_empty()) {
-            writer.store.fold(epoch, events, upto)?;
-            self.rollups_dirty = true;
-            self.last_fold = Instant::now();
+    /// Gives the corrections that the store made.
+    fn fold(&mut self, epoch: u64, events: &[Event], upto: JournalPosition) -> Result<Vec<Charge>, FoldError> {
+        let (Some(writer), false) = (&mut self.writer, events.is_empty()) else { return Ok(Vec::new()) };
+        let turn = self.admission.store_turn.lock();
+        let folded = writer.store.fold(epoch, events, upto)?;
+        drop(turn);
+        self.rollups_dirty = true;
+        self.last_fold = Instant::now();
+        tell_alerts(&folded.alerts);
+        Ok(folded.corrected)
+    }
+
+    /// What the journal holds is then no proof of what was spent, should this process die.
+    fn note_fence(&mut self) -> Result<(), FoldError> {
+        let fenced = !self.fence_noted && self.admission.lock().journal.fenced().is_some();
+        if let (true, Some(writer)) = (fenced, &mut self.writer) {
+            writer.store.note_fence(self.epoch, self.admission.now())?;
+            self.fence_noted = true;
         }
         Ok(())
     }
@@ -171,6 +196,7 @@ impl Folder {
         if let Some(writer) = self.writer.as_mut().filter(|_| self.rollups_dirty)
             && self.last_rollups.elapsed() >= interval
         {
+            let _turn = self.admission.store_turn.lock();
             writer.store.flush_rollups()?;
             self.rollups_dirty = false;
             self.last_rollups = Instant::now();
@@ -255,7 +281,13 @@ impl Folder {
     fn finish(mut self) -> bool {
         let now = self.admission.now();
         let flushed = self.flush_rollups(Duration::ZERO).and_then(|()| match &mut self.writer {
-            Some(writer) => Ok(writer.store.close_epoch(self.epoch, now)?),
+            Some(writer) => {
+                // Everything is settled and in the store: what is left of the slices is proven unspent.
+                let lost = self.admission.lock().counts.lost > 0;
+                let end = if lost { End::Unproven } else { End::Proven };
+                tell_alerts(&writer.store.end_leases(self.epoch, end, now)?);
+                Ok(writer.store.close_epoch(self.epoch, now)?)
+            }
             None => Ok(()),
         });
         if let Err(error) = flushed {
@@ -296,10 +328,20 @@ impl Folder {
     }
 }
 
+impl Core {
+    /// The store has these events, and corrected what these charges say.
+    fn book_folded(&mut self, events: &[Event], corrected: &[Charge]) {
+        for event in events.iter().filter(|event| event.kind == EventKind::Attempt) {
+            self.book.folded(&event.charges);
+        }
+        self.book.corrected(corrected);
+    }
+}
+
 /// Events that never were in a journal (the process's fenced, or `on_failure: pass`) are folded under an epoch of their
 /// own, so that their positions do not stand in the way of the journal's.
 pub(super) fn without_journal(epoch: u64) -> u64 {
-    epoch | 1 << 62
+    epoch | WITHOUT_JOURNAL
 }
 
 /// Reads settlements that did not fit into memory. Gives them with the position behind the last and the bytes read.

@@ -12,6 +12,7 @@ pub mod admission;
 mod desk;
 mod fold;
 mod journal;
+mod lender;
 mod orphan;
 mod place;
 mod queue;
@@ -26,10 +27,11 @@ pub mod verify;
 use crate::clock::{Clock, Timestamp};
 use crate::event::Outcome;
 use crate::ids::{EventId, ExchangeId, IdSource};
-use crate::store::{Store, StoreError};
+use crate::store::{Leases, Store, StoreError};
 use admission::{Admission, Away, Counts};
 use fold::{Folder, Writer};
 use journal::Journal;
+use lender::Lender;
 use parking_lot::Mutex;
 use record::{Clean, Draft, Kind};
 use recovery::{Recovered, RecoveryError};
@@ -61,8 +63,10 @@ pub struct Settings {
     pub fold_interval: Duration,
     /// Output progress of a stream is journalled this often.
     pub progress_interval: Duration,
-    /// How long an attempt waits for a ledger that is away, or for a budget's slice, before it is refused.
+    /// How long an attempt waits for a ledger that is away before it is refused.
     pub admission_wait_max: Duration,
+    /// How long an attempt waits for a budget's slice from the store before it is refused.
+    pub lease_wait_max: Duration,
     /// How long an attempt waits for others to settle, when only what they hold is in its way.
     pub hold_wait_max: Duration,
     /// How long [`Ledger::close`] waits for the store.
@@ -84,6 +88,7 @@ impl Settings {
             fold_interval: Duration::from_millis(50),
             progress_interval: Duration::from_secs(1),
             admission_wait_max: Duration::from_secs(2),
+            lease_wait_max: Duration::from_secs(2),
             hold_wait_max: Duration::from_secs(2),
             close_wait_max: Duration::from_secs(10),
             on_failure: OnFailure::Refuse,
@@ -145,6 +150,10 @@ pub struct Status {
     /// Why the journal cannot grow; tried again all the time.
     pub spare_error: Option<Arc<str>>,
     pub segments: u64,
+    /// Accounts of budgets that this process has open.
+    pub open_accounts: u64,
+    /// Why the store leases no budgets; tried again all the time.
+    pub lease_error: Option<Arc<str>>,
     pub counts: Counts,
 }
 
@@ -162,6 +171,7 @@ struct Threads {
     syncer: JoinHandle<()>,
     spares: JoinHandle<()>,
     folder: JoinHandle<bool>,
+    lender: JoinHandle<()>,
 }
 
 impl Ledger {
@@ -189,10 +199,11 @@ impl Ledger {
         let epoch = store.open_epoch(&boot, clock.now())?;
         let dir = place::journal_dir(&data_dir, epoch);
         let (lock, journal) = begin_journal(&dir, epoch, &boot, settings.segment_bytes).map_err(io_at(&dir))?;
+        let leases = Leases::open(&data_dir, clock.now())?;
         let admission = Arc::new(Admission::new(settings, clock, journal));
         // Without the lock, the store is opened anew when it is free: rollups in memory would be stale by then.
         let writer = store_lock.map(|lock| Writer { store, _lock: lock });
-        let threads = start_threads(&admission, writer, epoch).map_err(io_at(&data_dir))?;
+        let threads = start_threads(&admission, writer, leases, epoch).map_err(io_at(&data_dir))?;
         Ok(Ledger {
             admission,
             ids: IdSource::new(epoch, greatest),
@@ -239,6 +250,8 @@ impl Ledger {
             fold_error: core.fold_error.clone(),
             spare_error: core.spare_error.clone(),
             segments: core.journal.written().segment - core.journal.first_segment() + 1 + core.journal.spares() as u64,
+            open_accounts: core.book.open_accounts() as u64,
+            lease_error: core.desk.error.clone(),
             counts: core.counts,
         }
     }
@@ -253,6 +266,10 @@ impl Ledger {
         let Some(threads) = self.threads.lock().take() else { return Closed { folded: false, abandoned: 0 } };
         let abandoned = self.abandon_open();
         let admission = &self.admission;
+        // No slice may be granted any more when the folder gives all of them back.
+        admission.lock().desk.closed = true;
+        admission.lease_wanted.notify_all();
+        let lent = threads.lender.join().is_ok();
         admission.lock().close_deadline = Some(Instant::now() + admission.settings().close_wait_max);
         admission.foldable.notify_all();
         let folded = threads.folder.join().unwrap_or(false);
@@ -261,7 +278,7 @@ impl Ledger {
         for condition in [&admission.dirty, &admission.closing, &admission.spare_wanted] {
             condition.notify_all();
         }
-        let synced = threads.syncer.join().is_ok() & threads.spares.join().is_ok();
+        let synced = threads.syncer.join().is_ok() & threads.spares.join().is_ok() & lent;
         let lock = self.lock.lock().take();
         if folded && synced && admission.lock().journal.fenced().is_none() {
             let dir = admission.lock().journal.dir().to_owned();
@@ -353,14 +370,21 @@ fn begin_journal(dir: &Path, epoch: u64, boot: &str, segment_bytes: u64) -> io::
     Ok((lock, journal))
 }
 
-fn start_threads(admission: &Arc<Admission>, writer: Option<Writer>, epoch: u64) -> io::Result<Threads> {
+fn start_threads(
+    admission: &Arc<Admission>,
+    writer: Option<Writer>,
+    leases: Leases,
+    epoch: u64,
+) -> io::Result<Threads> {
     let thread = |name: &str| std::thread::Builder::new().name(name.into());
     let (sync, spares) = (admission.clone(), admission.clone());
     let folder = Folder::new(admission.clone(), writer, epoch);
+    let lender = Lender::new(admission.clone(), leases, epoch);
     Ok(Threads {
         syncer: thread("journal-sync").spawn(move || upkeep::keep_synced(&sync))?,
         spares: thread("journal-spares").spawn(move || upkeep::keep_spares(&spares))?,
         folder: thread("ledger-fold").spawn(move || folder.run())?,
+        lender: thread("budget-leases").spawn(move || lender.run())?,
     })
 }
 

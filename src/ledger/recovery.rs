@@ -5,12 +5,14 @@
 //! journal: every process begins its own. Recovery may itself be killed anywhere: the store's position and the ids of
 //! events make a second run add nothing twice, and a journal is removed only when all of it is in the store.
 
+use super::lender::tell_alerts;
 use super::orphan;
 use super::place;
 use super::record::{Clean, Kind, Progressed, Reserved, Settled, ToppedUp};
 use super::reservation::actual;
 use super::segment::{self, Raw, Scanner, Step};
 use crate::budget::account::{Claim, charges};
+use crate::budget::lease::End;
 use crate::clock::Timestamp;
 use crate::event::{Event, EventKind, Opening, Outcome};
 use crate::ids::EventId;
@@ -70,7 +72,24 @@ pub(super) fn recover_all(
         tell(&found);
         recovered.push(found);
     }
+    charge_the_lost(data_dir, own, store)?;
     Ok(recovered)
+}
+
+/// A process that has leases and no journal: its volume is lost, or someone deleted it. Nothing proves what it spent.
+fn charge_the_lost(data_dir: &Path, own: Option<u64>, store: &mut Store) -> Result<(), RecoveryError> {
+    let journals = place::journals(data_dir).map_err(at(data_dir))?;
+    for epoch in store.leasing_epochs()? {
+        if Some(epoch) != own && journals.iter().all(|(known, _)| *known != epoch) {
+            tracing::error!(
+                epoch,
+                "the journal of a process is gone; the slices of budgets that it had are charged whole"
+            );
+            let opened = store.epoch(epoch)?.map(|epoch| epoch.opened_at).unwrap_or_default();
+            tell_alerts(&store.end_leases(epoch, End::Unproven, opened)?);
+        }
+    }
+    Ok(())
 }
 
 /// Brings one journal into the store. Does not remove it.
@@ -87,10 +106,13 @@ pub(super) fn recover(dir: &Path, epoch: u64, store: &mut Store) -> Result<Recov
     }
     replay.fold(store)?;
     replay.bury(store)?;
+    let fenced = store.epoch(epoch)?.is_some_and(|epoch| epoch.fenced_at.is_some());
     let boot = place::lock_text(&dir.join("lock")).map_err(at(dir))?.boot.unwrap_or_default();
     let now = place::boot_id();
     let other_boot = boot.is_empty() || boot != now;
-    replay.found.power_loss = replay.hole || (other_boot && !replay.found.clean);
+    replay.found.power_loss = replay.hole || fenced || (other_boot && !replay.found.clean);
+    let end = if replay.found.power_loss { End::Unproven } else { End::Proven };
+    tell_alerts(&store.end_leases(epoch, end, replay.last_seen)?);
     Ok(replay.found)
 }
 

@@ -7,7 +7,7 @@ use super::record::{Draft, Kind, Progressed, Settled, ToppedUp};
 use crate::budget::Demand;
 use crate::budget::account::{Actual, Claim, Unit, charges};
 use crate::budget::book::{Hold, HoldId, Overrun};
-use crate::catalog::Pricing;
+use crate::catalog::{Pricing, Unpriced};
 use crate::event::{Closing, Event, EventKind, Opening, Outcome};
 use crate::ids::EventId;
 use parking_lot::Mutex;
@@ -263,9 +263,10 @@ pub(super) fn actual(closing: &Closing) -> Actual {
         Pricing::Priced(_) | Pricing::Unmetered => cost.and_then(|usd| u64::try_from(usd.as_pico()).ok()),
     };
     let nobody_settled = matches!(closing.outcome, Outcome::ProxyDied | Outcome::ProxyInternal) && !closing.complete;
+    let unknown = nobody_settled || closing.pricing == Pricing::Unpriced(Unpriced::UnknownUsage);
     let tokens = closing.usage.input_tokens().saturating_add(closing.usage.output_tokens());
     let never_arrived = closing.outcome == Outcome::ProviderConnectionFailed && closing.status.is_none();
-    Actual { pico_usd, tokens: (!nobody_settled).then_some(tokens), requests: u64::from(!never_arrived) }
+    Actual { pico_usd, tokens: (!unknown).then_some(tokens), requests: u64::from(!never_arrived) }
 }
 
 /// The dollars that are held, of the budget that holds most.

@@ -4,6 +4,7 @@
 use super::fold::without_journal;
 use super::place;
 use super::recovery::{self, RecoveryError};
+use crate::budget::account::{BudgetId, Charge, Unit};
 use crate::catalog::{Cost, Pricing};
 use crate::clock::{Clock, Timestamp};
 use crate::dialects::{Dialect, Operation};
@@ -94,7 +95,8 @@ pub fn resolve(
             let now = clock.now();
             let adjustment = EventId(ids.next(now));
             resolved.push(Resolved { of: row.id, adjustment, amount });
-            adjustments.push(adjust(&row, adjustment, amount, verdict, now));
+            let charges = recharge(&reader, &store, &row, verdict)?;
+            adjustments.push(adjust(&row, adjustment, amount, verdict, now, charges));
         }
     }
     for (count, chunk) in (1u64..).zip(adjustments.chunks(PAGE_EVENTS)) {
@@ -135,7 +137,38 @@ fn left(reader: &Reader, row: &EventRow) -> Result<Usd, StoreError> {
     Ok(Usd::from_pico(i64::try_from(sum).unwrap_or(0)))
 }
 
-fn adjust(row: &EventRow, id: EventId, amount: Usd, verdict: Verdict, now: Timestamp) -> Event {
+/// What a release gives back to budgets: what they were charged above the event's own cost and tokens. A charge leaves
+/// them as they are, since the whole hold was charged to them.
+fn recharge(reader: &Reader, store: &Store, row: &EventRow, verdict: Verdict) -> Result<Vec<Charge>, StoreError> {
+    if verdict == Verdict::Charge {
+        return Ok(Vec::new());
+    }
+    let rows = reader.exchange(row.exchange)?;
+    let own = rows.iter().filter(|other| other.id == row.id || other.adjusts == Some(row.id));
+    let (mut charged, mut pico, mut tokens) = (BTreeMap::<BudgetId, i64>::new(), 0i64, 0i64);
+    for other in own {
+        pico = pico.saturating_add(other.cost.map_or(0, Usd::as_pico));
+        tokens = tokens.saturating_add(other.net(TokenUsage::input_tokens));
+        tokens = tokens.saturating_add(other.net(TokenUsage::output_tokens));
+        for charge in &other.charges {
+            let sum = charged.entry(charge.account).or_default();
+            *sum = sum.saturating_add(charge.amount);
+        }
+    }
+    let mut charges = Vec::new();
+    for (account, charged) in charged {
+        let used = match store.budget_unit(account)? {
+            Some(Unit::PicoUsd) => pico,
+            Some(Unit::Tokens) => tokens,
+            Some(Unit::Requests) | None => charged,
+        };
+        let amount = used.min(charged).saturating_sub(charged);
+        charges.extend((amount != 0).then_some(Charge { account, amount }));
+    }
+    Ok(charges)
+}
+
+fn adjust(row: &EventRow, id: EventId, amount: Usd, verdict: Verdict, now: Timestamp, charges: Vec<Charge>) -> Event {
     let charged = match verdict {
         Verdict::Release => Usd::ZERO,
         Verdict::Charge => amount,
@@ -172,7 +205,7 @@ fn adjust(row: &EventRow, id: EventId, amount: Usd, verdict: Verdict, now: Times
         withheld: Usd::from_pico(-amount.as_pico()),
         deferred: None,
     };
-    Event { kind: EventKind::Adjustment { of: row.id }, opening: opening(row, id, now), closing, charges: Vec::new() }
+    Event { kind: EventKind::Adjustment { of: row.id }, opening: opening(row, id, now), closing, charges }
 }
 
 /// The adjustment is on the account of whoever made the call.

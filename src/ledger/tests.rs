@@ -1,5 +1,6 @@
 //! The ledger on real files. A crash is what `kill -9` leaves: everything written, nothing closed.
 
+mod budgets;
 mod crash;
 mod decisions;
 mod disk;
@@ -9,6 +10,7 @@ mod takeover;
 use super::admission::{Admission, NotAdmitted, Reservation};
 use super::fold::{Folder, Writer};
 use super::journal::Journal;
+use super::lender::Lender;
 use super::recovery::{self, Recovered};
 use super::{Ledger, Settings, place};
 use crate::budget::account::Unit;
@@ -20,8 +22,9 @@ use crate::dialects::{Dialect, Operation};
 use crate::event::{Closing, Opening, Outcome};
 use crate::ids::{EventId, ExchangeId};
 use crate::money::Usd;
-use crate::store::{EventQuery, EventRow, Order, Reader, Store};
+use crate::store::{EventQuery, EventRow, Leases, Order, Reader, Store};
 use crate::tokens::usage::{Kind, TokenUsage, UsageSource};
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tempfile::TempDir;
@@ -100,6 +103,18 @@ fn closing() -> Closing {
     }
 }
 
+fn closing_of(pico: i64) -> Closing {
+    let cost = Usd::from_pico(pico);
+    let priced = Cost {
+        total: cost,
+        by_kind: vec![(Kind::Output, cost)],
+        rates: Vec::new(),
+        catalog: Arc::from("test"),
+        terms: Vec::new(),
+    };
+    Closing { pricing: Pricing::Priced(Box::new(priced)), ..closing() }
+}
+
 /// Small segments, no waiting, so that a few hundred calls see rotation, spares and deletion.
 fn settings(dir: &Path) -> Settings {
     Settings { segment_bytes: 64 << 10, admission_wait_max: std::time::Duration::ZERO, ..Settings::new(dir) }
@@ -153,6 +168,40 @@ fn hold(
     now_or_soon(admission.reserve(opening(sequence), demands, std::time::Duration::ZERO))
 }
 
+fn demand(instance: &Arc<Instance>, amount: u64) -> Demand {
+    Demand { instance: instance.clone(), amount, binds: true }
+}
+
+/// As [`hold`], with a lease thread that the test runs when it is wanted.
+fn hold_with(
+    lender: &RefCell<Lender>,
+    bench: &Bench,
+    sequence: u64,
+    demands: &[(&Arc<Instance>, u64)],
+) -> Result<Reservation, NotAdmitted> {
+    let demands: Vec<Demand> = demands.iter().map(|(instance, amount)| demand(instance, *amount)).collect();
+    let asking = bench.admission.reserve(opening(sequence), demands, std::time::Duration::ZERO);
+    let lending = async {
+        for _ in 0..3 {
+            tokio::task::yield_now().await;
+            lender.borrow_mut().gather();
+            lender.borrow_mut().exchange();
+        }
+    };
+    now_or_soon(async { tokio::join!(asking, lending).0 })
+}
+
+/// As [`hold`], in real time, for a ledger with threads.
+fn patiently(
+    admission: &Arc<Admission>,
+    sequence: u64,
+    demands: &[(&Arc<Instance>, u64)],
+) -> Result<Reservation, NotAdmitted> {
+    let demands: Vec<Demand> = demands.iter().map(|(instance, amount)| demand(instance, *amount)).collect();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(admission.reserve(opening(sequence), demands, std::time::Duration::ZERO))
+}
+
 /// Runs a future that is ready, or becomes ready by time alone.
 fn now_or_soon<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
@@ -200,6 +249,11 @@ impl Bench {
 
     fn call(&self, sequence: u64) {
         self.reserve(sequence).settle(closing());
+    }
+
+    fn lend(&self) -> RefCell<Lender> {
+        let leases = Leases::open(&self.data_dir, START).unwrap();
+        RefCell::new(Lender::new(self.admission.clone(), leases, self.epoch))
     }
 
     fn sync(&self) {

@@ -6,17 +6,19 @@
 use super::fold::{UNITS_MAX, pricing_word};
 use super::names::{Interner, NameKind, OK, REPORTED};
 use super::row::COLUMNS;
-use super::saturate;
+use super::{budgets, saturate};
+use crate::budget::account::{BudgetId, Charge, Unit};
 use crate::catalog::Pricing;
 use crate::event::{Deferred, Event, LateUse};
 use crate::ids::EventId;
 use crate::tokens::usage::Kind;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 /// Columns that an adjustment has of its own; the others are its event's.
-const OWN: [&str; 26] = [
+const OWN: [&str; 27] = [
     "id",
     "adjusts",
     "started_us",
@@ -31,6 +33,7 @@ const OWN: [&str; 26] = [
     "service_tier_id",
     "decision_id",
     "provider_request_id",
+    "charges",
     // From here on: nothing.
     "provider_cost_pico",
     "ceiling_pico",
@@ -46,7 +49,7 @@ const OWN: [&str; 26] = [
     "finish_reason_id",
 ];
 /// Of [`OWN`], those that are bound.
-const BOUND: usize = 14;
+const BOUND: usize = 15;
 const ZEROS: [&str; 5] = ["withheld_pico", "rule_id", "request_bytes", "response_bytes", "finish_reason_id"];
 
 static INSERT: LazyLock<String> = LazyLock::new(|| {
@@ -75,7 +78,12 @@ static KINDS: LazyLock<Vec<String>> = LazyLock::new(|| {
 });
 
 /// Follows what an event says about background work. How many adjustments were booked.
-pub(super) fn follow(connection: &Connection, names: &mut Interner, event: &Event) -> rusqlite::Result<u64> {
+pub(super) fn follow(
+    connection: &Connection,
+    names: &mut Interner,
+    event: &Event,
+    corrected: &mut Vec<Charge>,
+) -> rusqlite::Result<u64> {
     let Some(deferred) = event.closing.deferred.as_deref() else { return Ok(0) };
     let provider = names.id(connection, NameKind::Provider, Some(&event.opening.provider))?;
     match deferred {
@@ -99,7 +107,9 @@ pub(super) fn follow(connection: &Connection, names: &mut Interner, event: &Even
             let ended_by = uses.first().map(|late| saturate(late.id.0));
             for (place, late) in uses.iter().enumerate() {
                 let booked = if place == 0 { booked(connection, of)? } else { [0; 2 * Kind::COUNT] };
-                adjust(connection, names, event, of, reference, late, &booked)?;
+                let charges = recharge(connection, of, late, place == 0)?;
+                corrected.extend(&charges);
+                adjust(connection, names, event, of, reference, late, (&booked, &charges))?;
             }
             connection
                 .prepare_cached("UPDATE deferred SET ended_by = ?3 WHERE provider_id = ?1 AND reference = ?2")?
@@ -133,6 +143,41 @@ fn booked(connection: &Connection, of: i64) -> rusqlite::Result<[i64; 2 * Kind::
     Ok(booked)
 }
 
+/// What the accounts of the event are still to be charged (less than zero: given back), now that it is known what was
+/// used. The first use of a work replaces what was charged until then; further ones, of other models, come on top.
+fn recharge(connection: &Connection, of: i64, late: &LateUse, is_first: bool) -> rusqlite::Result<Vec<Charge>> {
+    let mut charged: BTreeMap<BudgetId, i64> = BTreeMap::new();
+    let mut read = connection.prepare_cached(
+        "SELECT charges FROM events WHERE charges IS NOT NULL
+             AND exchange = (SELECT exchange FROM events WHERE id = ?1) AND (id = ?1 OR adjusts = ?1)",
+    )?;
+    let mut rows = read.query([of])?;
+    while let Some(row) = rows.next()? {
+        for charge in budgets::from_blob(&row.get::<_, Vec<u8>>(0)?) {
+            let sum = charged.entry(charge.account).or_default();
+            *sum = sum.saturating_add(charge.amount);
+        }
+    }
+    let cost = match &late.pricing {
+        Pricing::Priced(cost) => Some(cost.total.as_pico()),
+        Pricing::Unmetered => Some(0),
+        Pricing::Unpriced(_) => None,
+    };
+    let tokens = saturate(late.usage.input_tokens().saturating_add(late.usage.output_tokens()));
+    let mut charges = Vec::new();
+    for (account, before) in charged {
+        let used = match budgets::account(connection, account)?.map(|account| account.unit) {
+            Some(Unit::PicoUsd) => cost,
+            Some(Unit::Tokens) => Some(tokens),
+            Some(Unit::Requests) | None => None,
+        };
+        let before = if is_first { before } else { 0 };
+        let amount = used.map_or(0, |used| used.saturating_sub(before));
+        charges.extend((amount != 0).then_some(Charge { account, amount }));
+    }
+    Ok(charges)
+}
+
 /// One adjustment: what was used less what is booked.
 fn adjust(
     connection: &Connection,
@@ -141,7 +186,7 @@ fn adjust(
     of: i64,
     reference: &str,
     late: &LateUse,
-    booked: &[i64; 2 * Kind::COUNT],
+    (booked, charges): (&[i64; 2 * Kind::COUNT], &[Charge]),
 ) -> rusqlite::Result<()> {
     let mut differences = [0i64; 2 * Kind::COUNT];
     for (place, kind) in Kind::ALL.into_iter().enumerate() {
@@ -176,6 +221,7 @@ fn adjust(
         word(names, late.service_tier.as_deref())?.into(),
         word(names, Some("deferred"))?.into(),
         reference.to_owned().into(),
+        budgets::to_blob(charges).into(),
     ];
     let all = own.into_iter().chain(differences.map(Value::from));
     let inserted = connection.prepare_cached(&INSERT)?.execute(params_from_iter(all))?;

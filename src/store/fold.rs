@@ -2,8 +2,10 @@
 
 use super::names::{Interner, NameKind};
 use super::row::COLUMNS;
-use super::{JournalPosition, deferred, saturate};
+use super::{Alert, JournalPosition, budgets, deferred, saturate};
+use crate::budget::account::Charge;
 use crate::catalog::{Pricing, Unpriced};
+use crate::clock::Timestamp;
 use crate::event::{Event, EventKind};
 use crate::tokens::usage::Kind;
 use rusqlite::{Connection, OptionalExtension, Statement, ToSql, params};
@@ -29,20 +31,35 @@ pub(super) fn position(connection: &Connection, journal_epoch: u64) -> rusqlite:
     }))
 }
 
-/// How many of the events were new.
+/// What a fold came to.
+#[derive(Clone, Debug, Default)]
+pub struct Folded {
+    /// Events that the store did not have.
+    pub fresh: u64,
+    /// Thresholds that budgets passed.
+    pub alerts: Vec<Alert>,
+    /// Corrections that the fold itself made: they are on no process's lease.
+    pub corrected: Vec<Charge>,
+}
+
+/// Events that never were in a journal are folded under an epoch of their own, with this bit; their leases are the
+/// process's.
+pub const WITHOUT_JOURNAL: u64 = 1 << 62;
+
 pub(super) fn fold(
     connection: &mut Connection,
     interner: &mut Interner,
     journal_epoch: u64,
     events: &[Event],
     upto: JournalPosition,
-) -> rusqlite::Result<u64> {
+) -> rusqlite::Result<Folded> {
     let transaction = super::write_transaction(connection)?;
     interner.keep_up(&transaction)?;
+    let mut folded = Folded::default();
     if upto <= position(&transaction, journal_epoch)? {
-        return Ok(0);
+        return Ok(folded);
     }
-    let mut fresh = 0;
+    let (mut sums, mut at) = (budgets::Sums::new(), Timestamp::default());
     {
         let mut insert = transaction.prepare_cached(&INSERT)?;
         let mut note = transaction.prepare_cached("INSERT INTO unrolled (id) VALUES (?1)")?;
@@ -50,7 +67,9 @@ pub(super) fn fold(
             bind(&transaction, interner, event, &mut insert)?;
             if insert.raw_execute()? == 1 {
                 note.execute([saturate(event.opening.id.0)])?;
-                fresh += 1 + deferred::follow(&transaction, interner, event)?;
+                at = at.max(event.closing.ended_at);
+                budgets::add(&mut sums, &event.charges, event.kind != EventKind::Attempt);
+                folded.fresh += 1 + deferred::follow(&transaction, interner, event, &mut folded.corrected)?;
             }
         }
         transaction
@@ -60,8 +79,10 @@ pub(super) fn fold(
             )?
             .execute(params![saturate(journal_epoch), saturate(upto.segment), saturate(upto.offset)])?;
     }
+    budgets::add(&mut sums, &folded.corrected, true);
+    folded.alerts = budgets::charge(&transaction, journal_epoch & !WITHOUT_JOURNAL, &sums, at)?;
     transaction.commit()?;
-    Ok(fresh)
+    Ok(folded)
 }
 
 /// The reason's word in the ledger: `priced`, `unmetered`, or why there is no price.
@@ -160,7 +181,7 @@ fn bind_kinds(event: &Event, row: &mut Binder<'_, '_>) -> rusqlite::Result<()> {
     for cost in costs {
         row.put(cost)?;
     }
-    Ok(())
+    row.put(budgets::to_blob(&event.charges))
 }
 
 /// Tags as a JSON object, sorted by name so that the same tags are the same text; of a name given twice the last counts.

@@ -13,12 +13,15 @@
 //!
 //! *Invariant:* sums of money never pass through SQLite's 64-bit `SUM` whole: it overflows at 9.2 million dollars.
 
+mod alerts;
 mod audit;
 mod backup;
+mod budgets;
 mod changes;
 mod deferred;
 mod erasure;
 mod fold;
+mod leases;
 mod measures;
 mod names;
 mod pepper;
@@ -32,10 +35,14 @@ mod usage;
 mod verify;
 mod vocabulary;
 
+pub use alerts::{AccountQuery, AlertQuery, BudgetAccount, acknowledge_alert};
 pub use audit::{AuditLine, AuditReport};
 pub use backup::Copied;
+pub use budgets::Alert;
 pub use changes::{ChangeError, Changes, FIRST_ORGANISATION, Named, NewKey};
 pub use erasure::{Erased, Subject};
+pub use fold::{Folded, WITHOUT_JOURNAL};
+pub use leases::{Exchanged, Leases};
 pub use pepper::{PEPPER_FILE, pepper};
 pub use reader::{EventQuery, Order, Reader};
 pub use retention::Retired;
@@ -46,6 +53,8 @@ pub use usage::{Group, Sums, Usage, UsageQuery};
 pub use verify::{Fault, Progress, Report};
 pub use vocabulary::{Dimension, Filter, GroupBy, TimeRange, TimeUnit};
 
+use crate::budget::account::{BudgetId, Unit};
+use crate::budget::lease::End;
 use crate::clock::Timestamp;
 use crate::event::Event;
 use names::Interner;
@@ -88,22 +97,57 @@ impl Store {
         fold::position(&self.connection, journal_epoch).map_err(StoreError::sqlite("read the fold position"))
     }
 
-    /// Folds a batch: events, position, all or nothing, on disk when this returns. A batch that was folded already (by
-    /// position or by event id) changes nothing. Keep batches at 5,000 events or fewer.
+    /// Folds a batch: events, what they charge, position, all or nothing, on disk when this returns. A batch that was
+    /// folded already (by position or by event id) changes nothing. Keep batches at 5,000 events or fewer.
     ///
     /// # Errors
     /// Nothing of the batch was written, or the batch was and only the rollups behind it were not: in both cases fold
     /// the same batch again.
-    pub fn fold(&mut self, journal_epoch: u64, events: &[Event], upto: JournalPosition) -> Result<(), StoreError> {
+    pub fn fold(&mut self, journal_epoch: u64, events: &[Event], upto: JournalPosition) -> Result<Folded, StoreError> {
         let folded = fold::fold(&mut self.connection, &mut self.interner, journal_epoch, events, upto);
-        match folded {
-            Ok(fresh) => self.unrolled += fresh,
+        let folded = match folded {
+            Ok(folded) => folded,
             Err(source) => {
                 self.interner.forget();
                 return Err(StoreError::sqlite("fold events")(source));
             }
+        };
+        self.unrolled += folded.fresh;
+        if self.unrolled >= rollups::UNROLLED_EVENTS_MAX {
+            self.flush_rollups()?;
         }
-        if self.unrolled >= rollups::UNROLLED_EVENTS_MAX { self.flush_rollups() } else { Ok(()) }
+        Ok(folded)
+    }
+
+    /// Ends what a process had leased, when all of its journal is folded. Doing it twice changes nothing.
+    pub fn end_leases(&mut self, epoch: u64, end: End, at: Timestamp) -> Result<Vec<Alert>, StoreError> {
+        let ending = StoreError::sqlite("end budget leases");
+        let transaction = write_transaction(&mut self.connection).map_err(&ending)?;
+        let alerts = budgets::end_leases(&transaction, epoch, end, at).map_err(&ending)?;
+        transaction.commit().map_err(ending)?;
+        Ok(alerts)
+    }
+
+    /// Processes that lease slices of budgets.
+    pub fn leasing_epochs(&self) -> Result<Vec<u64>, StoreError> {
+        budgets::leasing_epochs(&self.connection).map_err(StoreError::sqlite("list budget leases"))
+    }
+
+    /// What an account counts; `None` for an unknown one.
+    pub fn budget_unit(&self, account: BudgetId) -> Result<Option<Unit>, StoreError> {
+        let found = budgets::account(&self.connection, account).map_err(StoreError::sqlite("read a budget account"))?;
+        Ok(found.map(|account| account.unit))
+    }
+
+    /// Notes that this epoch's journal took an error: what it holds is no proof of what was spent.
+    pub fn note_fence(&mut self, epoch: u64, now: Timestamp) -> Result<(), StoreError> {
+        self.connection
+            .execute(
+                "UPDATE epochs SET fenced_us = ?2 WHERE epoch = ?1 AND fenced_us IS NULL",
+                params![saturate(epoch), now.as_micros()],
+            )
+            .map(drop)
+            .map_err(StoreError::sqlite("note a fenced journal"))
     }
 
     /// Brings the rollups up to the last fold. Queries are right without it (they add what the rollups miss), only
@@ -152,13 +196,14 @@ impl Store {
     pub fn epoch(&self, epoch: u64) -> Result<Option<Epoch>, StoreError> {
         self.connection
             .query_row(
-                "SELECT boot_id, opened_us, closed_us FROM epochs WHERE epoch = ?1",
+                "SELECT boot_id, opened_us, closed_us, fenced_us FROM epochs WHERE epoch = ?1",
                 params![saturate(epoch)],
                 |row| {
                     Ok(Epoch {
                         boot_id: row.get(0)?,
                         opened_at: Timestamp(row.get(1)?),
                         closed_at: row.get::<_, Option<i64>>(2)?.map(Timestamp),
+                        fenced_at: row.get::<_, Option<i64>>(3)?.map(Timestamp),
                     })
                 },
             )
@@ -202,6 +247,8 @@ pub struct Epoch {
     pub opened_at: Timestamp,
     /// `None`: still running, or it died.
     pub closed_at: Option<Timestamp>,
+    /// Its journal took an error.
+    pub fenced_at: Option<Timestamp>,
 }
 
 /// What went wrong with the ledger's file, and how to mend it.

@@ -6,11 +6,12 @@
 
 use super::names::NameKind;
 use super::vocabulary::TimeUnit;
-use super::{Store, StoreError, saturate, write_transaction};
+use super::{Store, StoreError, budgets, saturate, write_transaction};
+use crate::budget::account::BudgetId;
 use crate::clock::Timestamp;
 use crate::ids::id_at;
 use rusqlite::{Connection, OptionalExtension, params};
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 /// Events of one transaction.
 const CHUNK_EVENTS: i64 = 1_000;
@@ -91,6 +92,7 @@ fn drop_some(connection: &mut Connection, before: Timestamp) -> rusqlite::Result
          ON CONFLICT (one) DO UPDATE SET before_us = max(before_us, excluded.before_us)",
         [before.as_micros()],
     )?;
+    keep_charges(&transaction, before)?;
     let dropped = transaction.execute(
         "DELETE FROM events WHERE id IN (
              SELECT id FROM events WHERE id < ?1 AND id NOT IN (SELECT id FROM unrolled) ORDER BY id LIMIT ?2
@@ -100,6 +102,36 @@ fn drop_some(connection: &mut Connection, before: Timestamp) -> rusqlite::Result
     transaction.execute("DELETE FROM deferred WHERE event < ?1", [first_id(before)])?;
     transaction.commit()?;
     Ok(dropped as u64)
+}
+
+/// What the next chunk charged stays, as a sum by account.
+fn keep_charges(connection: &Connection, before: Timestamp) -> rusqlite::Result<()> {
+    let mut sums: BTreeMap<BudgetId, i128> = BTreeMap::new();
+    {
+        let mut read = connection.prepare_cached(
+            "SELECT charges FROM events WHERE id < ?1 AND id NOT IN (SELECT id FROM unrolled) ORDER BY id LIMIT ?2",
+        )?;
+        let mut rows = read.query(params![first_id(before), CHUNK_EVENTS])?;
+        while let Some(row) = rows.next()? {
+            for charge in row.get::<_, Option<Vec<u8>>>(0)?.iter().flat_map(|blob| budgets::from_blob(blob)) {
+                *sums.entry(charge.account).or_default() += i128::from(charge.amount);
+            }
+        }
+    }
+    for (account, sum) in sums {
+        let kept: Option<String> = connection
+            .prepare_cached("SELECT amount FROM budget_retired WHERE account = ?1")?
+            .query_row([budgets::key(account)], |row| row.get(0))
+            .optional()?;
+        let sum = kept.map_or(0, |kept| budgets::signed(&kept)).saturating_add(sum);
+        connection
+            .prepare_cached(
+                "INSERT INTO budget_retired (account, amount) VALUES (?1, ?2)
+                 ON CONFLICT (account) DO UPDATE SET amount = excluded.amount",
+            )?
+            .execute(params![budgets::key(account), sum.to_string()])?;
+    }
+    Ok(())
 }
 
 fn drop_names(connection: &mut Connection) -> rusqlite::Result<u64> {

@@ -2,6 +2,7 @@
 
 use super::names::{NOBODY, NameCache, PRICED, UNMETERED};
 use super::saturate;
+use crate::budget::account::Charge;
 use crate::clock::Timestamp;
 use crate::ids::{EventId, ExchangeId};
 use crate::money::Usd;
@@ -66,7 +67,7 @@ const FIXED: [&str; 47] = [
 pub(super) static COLUMNS: LazyLock<Vec<String>> = LazyLock::new(|| {
     let units = Kind::ALL.into_iter().map(|kind| format!("units_{}", kind.name()));
     let costs = Kind::ALL.into_iter().map(|kind| format!("cost_{}", kind.name()));
-    FIXED.into_iter().map(str::to_owned).chain(units).chain(costs).collect()
+    FIXED.into_iter().map(str::to_owned).chain(units).chain(costs).chain(["charges".to_owned()]).collect()
 });
 
 /// One row of the ledger.
@@ -128,6 +129,8 @@ pub struct EventRow {
     pub upstream_micros: Option<u64>,
     pub request_bytes: u64,
     pub response_bytes: u64,
+    /// What it takes from budgets.
+    pub charges: Vec<Charge>,
 }
 
 impl EventRow {
@@ -246,6 +249,10 @@ impl<'c> Decoder<'c> {
             },
             usage,
             cost_by_kind: column.costs()?,
+            charges: match column.next()? {
+                ValueRef::Blob(blob) => super::budgets::from_blob(blob),
+                _ => Vec::new(),
+            },
         })
     }
 

@@ -4,7 +4,8 @@ use super::measures::{MEASURES, Values};
 use super::names::PRICED;
 use super::rollups::{Coalesced, Key, ROLLUPS, Rollup, key_columns};
 use super::vocabulary::{TimeUnit, second_of};
-use super::{retention, saturate};
+use super::{budgets, retention, saturate};
+use crate::budget::account::BudgetId;
 use crate::clock::Timestamp;
 use crate::ids::{EventId, id_at};
 use crate::tokens::usage::Kind;
@@ -35,6 +36,10 @@ pub struct Report {
     pub rollup_rows: u64,
     /// Raw events before this were dropped; of them only the sums are left.
     pub kept_from: Option<Timestamp>,
+    /// Budgets' accounts that were compared.
+    pub budget_accounts: u64,
+    /// Of these, with slices charged whole because nothing proved what was spent of them.
+    pub budget_losses: u64,
     pub faults: Vec<Fault>,
     /// Faults beyond those told.
     pub faults_more: u64,
@@ -63,6 +68,8 @@ pub enum Fault {
     Rates(EventId),
     /// An adjustment of an event that does not exist.
     Orphan(EventId),
+    /// What is settled of a budget is not what its events charge and what was lost of it.
+    Budget { account: BudgetId, budget: String, expected: i128, found: i128 },
 }
 
 impl fmt::Display for Fault {
@@ -75,6 +82,11 @@ impl fmt::Display for Fault {
             Fault::Parts(id) => write!(f, "{id}: the costs by kind do not sum to the cost"),
             Fault::Rates(id) => write!(f, "{id}: priced, but its rates are missing"),
             Fault::Orphan(id) => write!(f, "{id}: adjusts an event that does not exist"),
+            Fault::Budget { account, budget, expected, found } => write!(
+                f,
+                "budget {budget:?}, account {:016x}: {found} is settled, its events and losses sum to {expected}",
+                account.0
+            ),
         }
     }
 }
@@ -84,6 +96,7 @@ pub(super) fn verify(connection: &Connection, progress: &mut dyn FnMut(Progress)
     check_file(connection, &mut report)?;
     let events_total: i64 = connection.query_row("SELECT count(*) FROM events", [], |row| row.get(0))?;
     report.kept_from = retention::kept_from(connection)?;
+    check_budgets(connection, &mut report)?;
     let Some((first, last)) = days(connection)? else { return Ok(report) };
     let mut day = report.kept_from.map_or(first, |kept| first.max(kept.as_seconds()));
     while day <= last {
@@ -96,6 +109,50 @@ pub(super) fn verify(connection: &Connection, progress: &mut dyn FnMut(Progress)
     }
     check_months(connection, &mut report)?;
     Ok(report)
+}
+
+/// Every account is what its events charge and what was lost of it. In one snapshot: a server goes on meanwhile.
+fn check_budgets(connection: &Connection, report: &mut Report) -> rusqlite::Result<()> {
+    let snapshot = connection.unchecked_transaction()?;
+    let mut expected: HashMap<BudgetId, i128> = HashMap::new();
+    let mut add = |account, amount: i128| {
+        let sum = expected.entry(account).or_default();
+        *sum = sum.saturating_add(amount);
+    };
+    let mut read = snapshot.prepare("SELECT charges FROM events WHERE charges IS NOT NULL")?;
+    let mut rows = read.query([])?;
+    while let Some(row) = rows.next()? {
+        for charge in budgets::from_blob(row.get_ref(0)?.as_blob().unwrap_or_default()) {
+            add(charge.account, i128::from(charge.amount));
+        }
+    }
+    let mut read = snapshot.prepare("SELECT account, amount FROM budget_losses")?;
+    let mut rows = read.query([])?;
+    while let Some(row) = rows.next()? {
+        add(budgets::id_of(row.get(0)?), budgets::signed(&row.get::<_, String>(1)?));
+        report.budget_losses += 1;
+    }
+    // What events charged that were dropped past their age.
+    let mut read = snapshot.prepare("SELECT account, amount FROM budget_retired")?;
+    let mut rows = read.query([])?;
+    while let Some(row) = rows.next()? {
+        add(budgets::id_of(row.get(0)?), budgets::signed(&row.get::<_, String>(1)?));
+    }
+    let mut read = snapshot.prepare("SELECT id, budget, settled FROM budget_accounts")?;
+    let mut rows = read.query([])?;
+    while let Some(row) = rows.next()? {
+        report.budget_accounts += 1;
+        let account = budgets::id_of(row.get(0)?);
+        let (budget, found) = (row.get(1)?, budgets::signed(&row.get::<_, String>(2)?));
+        let expected = expected.remove(&account).unwrap_or(0);
+        if expected != found {
+            report.tell(Fault::Budget { account, budget, expected, found });
+        }
+    }
+    for (account, expected) in expected.into_iter().filter(|(_, expected)| *expected != 0) {
+        report.tell(Fault::Budget { account, budget: String::new(), expected, found: 0 });
+    }
+    Ok(())
 }
 
 fn check_file(connection: &Connection, report: &mut Report) -> rusqlite::Result<()> {
