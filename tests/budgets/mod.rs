@@ -2,8 +2,14 @@
 //! would notice.
 
 mod caps;
+mod limits;
+mod preview;
+mod refusals;
+mod reload;
+mod streams;
+mod swaps;
 
-use crate::support::{Asking, Shop, chat, with};
+use crate::support::{Answered, Asking, Shop, chat, with};
 use farebox::store::EventRow;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -65,4 +71,17 @@ async fn spent_when_quiet(shop: &Shop, headers: &[(&str, &str)], name: &str) -> 
 /// What all rows together cost, pico-dollars.
 fn total(rows: &[EventRow]) -> i64 {
     rows.iter().filter_map(|row| row.cost).map(|usd| usd.as_pico()).sum()
+}
+
+/// Calls until an answer is what is waited for: a change of rules takes a moment.
+async fn once(shop: &Shop, enough: impl Fn(&Answered) -> bool) -> Answered {
+    let until = Instant::now() + Duration::from_secs(10);
+    loop {
+        let answered = bounded(shop, 20, false).answered().await;
+        if enough(&answered) {
+            return answered;
+        }
+        assert!(Instant::now() < until, "the new rules in time: {answered:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
