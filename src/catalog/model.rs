@@ -338,6 +338,11 @@ impl Model {
         price::ceiling(&self.prices, self.default_service_tier.as_deref(), bound, terms, now)
     }
 
+    /// Gone: its day of retirement has come. One that lies ahead is only told.
+    pub fn is_retired(&self, now: Timestamp) -> bool {
+        self.retired.as_deref().is_some_and(|day| *day <= *now.to_rfc3339_seconds())
+    }
+
     /// Some price is known. A model may be listed for what it can do alone.
     pub fn is_priced(&self) -> bool {
         !self.prices.is_empty()

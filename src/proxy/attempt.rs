@@ -304,7 +304,7 @@ impl Run<'_> {
         account.settle(Ending::Finished);
         let provider = &self.target.provider.settings.name;
         let models = self.proxy.catalog.load().models(Some(provider));
-        let body = surface::model_list(self.arrived.dialect, &models).to_string().into_bytes();
+        let body = surface::model_list(self.arrived.dialect, &models, self.proxy.clock.now()).to_string().into_bytes();
         let headers = [("x-farebox-exchange-id", self.arrived.id.to_string())];
         downstream::respond_json(session, 200, &headers, body).await;
         Attempt::Done

@@ -3,6 +3,7 @@
 use super::decide::Ruled;
 use crate::budget::account::Unit;
 use crate::money::pico_to_decimal;
+use crate::rules::Warning;
 use std::sync::Arc;
 
 /// Longest header value of ours.
@@ -29,7 +30,8 @@ pub fn ruled(ruled: &Ruled, put: &mut impl FnMut(&'static str, String)) {
         }
     }
     if !ruled.warnings.is_empty() {
-        let warnings: Vec<&str> = ruled.warnings.iter().map(|warning| &*warning.message).collect();
+        let said = |warning: &Warning| format!("{}: {}", warning.rule, warning.message);
+        let warnings: Vec<String> = ruled.warnings.iter().map(said).collect();
         put("x-farebox-warning", printable(&warnings.join(" | ")));
     }
 }

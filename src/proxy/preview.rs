@@ -241,8 +241,7 @@ async fn possible_swaps(run: &Run<'_>, course: &Course<'_>) -> Vec<Value> {
         ruled: Some(Box::default()),
     };
     let rules = run.proxy.rules.load_full();
-    let possible: Vec<(Arc<str>, Arc<[Arc<str>]>)> = Vec::new();
-    let _ = &rules;
+    let possible = rules.possible_swaps(&run.question(&base));
     for (rule, targets) in possible {
         for name in targets.iter() {
             let told = match swap::course(run, &base, name, Some(&rule), ("preview", &[])).await {

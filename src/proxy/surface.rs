@@ -4,6 +4,7 @@
 use super::exchange::Arrived;
 use super::{Proxy, downstream, refusal, standing};
 use crate::catalog::Model;
+use crate::clock::Timestamp;
 use crate::dialects::{Dialect, Operation, RefusalKind};
 use crate::ids::ExchangeId;
 use pingora_core::protocols::http::ServerSession;
@@ -62,9 +63,9 @@ pub fn lists_models_itself(arrived: &Arrived, status: u16) -> bool {
     list && arrived.endpoint.operation == Operation::Models && matches!(status, 404 | 405 | 501)
 }
 
-/// The catalog's models in a dialect's shape.
-pub fn model_list(dialect: Dialect, models: &[Arc<Model>]) -> serde_json::Value {
-    let listed = models.iter().filter(|model| model.retired.is_none() && !model.id.contains('*'));
+/// The catalog's models that can be called, in a dialect's shape.
+pub fn model_list(dialect: Dialect, models: &[Arc<Model>], now: Timestamp) -> serde_json::Value {
+    let listed = models.iter().filter(|model| !model.is_retired(now) && !model.id.contains('*'));
     match dialect {
         Dialect::OpenAi => {
             let data: Vec<_> = listed

@@ -70,8 +70,7 @@ fn can_serve(run: &Run<'_>, base: &Target, target: &Target, model: &Model) -> Re
     if same {
         return Err("it is the model that was asked for".to_owned());
     }
-    let today = run.proxy.clock.now().to_rfc3339_seconds();
-    if let Some(retired) = model.retired.as_ref().filter(|date| ***date <= *today) {
+    if let Some(retired) = model.retired.as_ref().filter(|_| model.is_retired(run.proxy.clock.now())) {
         return Err(format!("it was retired on {retired}"));
     }
     if let Some(offer) = base.offer.as_ref().filter(|offer| offer.model.mode != model.mode) {

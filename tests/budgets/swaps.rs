@@ -108,7 +108,8 @@ async fn what_the_target_does_not_take_is_taken_out_and_told() {
 
 #[tokio::test]
 async fn a_target_that_cannot_serve_is_passed_over_and_the_reason_can_be_previewed() {
-    let shop = shop().with_rules(&ALWAYS.replace("TO", "[no-such-model, gpt-3.5-turbo, gpt-audio, gpt-4o-mini]")).open().await;
+    let shop =
+        shop().with_rules(&ALWAYS.replace("TO", "[no-such-model, gpt-3.5-turbo, gpt-audio, gpt-4o-mini]")).open().await;
     let picture = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
     let content =
         json!([{"type": "text", "text": "What is it?"}, {"type": "image_url", "image_url": {"url": picture}}]);
