@@ -8,7 +8,9 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-const ZEROS_BYTES: usize = 1 << 20;
+/// Small, because the page cache keeps a file in pieces as large as they were first written (large folios), and each
+/// later write of a record walks its whole piece: 1.8 µs in pieces of 1 MiB, 0.7 µs in these (Linux 6.18, ext4).
+const ZEROS_BYTES: usize = 16 << 10;
 /// Zeros reach the disk in steps, so that the background sync of the active segment is not held up behind all of them.
 const ZEROED_PER_SYNC_BYTES: u64 = 4 << 20;
 const WINDOW_BYTES: usize = 256 << 10;
