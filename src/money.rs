@@ -60,12 +60,30 @@ pub fn round_half_even(numerator: i128, denominator: i128) -> Option<i128> {
 
 /// Writes pico-dollars of any size as decimal dollars: exact, no exponent, no trailing zeros, at least two decimals.
 pub fn pico_to_decimal(pico: i128) -> String {
-    let sign = if pico < 0 { "-" } else { "" };
+    const UNIT: u64 = PICO_PER_USD.unsigned_abs();
     let magnitude = pico.unsigned_abs();
-    let unit = PICO_PER_USD.unsigned_abs() as u128;
-    let fraction = format!("{:012}", magnitude % unit);
-    let kept = fraction.trim_end_matches('0').len().max(2);
-    format!("{sign}{}.{}", magnitude / unit, &fraction[..kept])
+    // What a call costs fits 64 bits, where division is quick.
+    let (whole, mut fraction) = match u64::try_from(magnitude) {
+        Ok(magnitude) => (u128::from(magnitude / UNIT), magnitude % UNIT),
+        Err(_) => (magnitude / u128::from(UNIT), (magnitude % u128::from(UNIT)) as u64),
+    };
+    let mut digits = [b'0'; 12];
+    for digit in digits.iter_mut().rev() {
+        *digit += (fraction % 10) as u8;
+        fraction /= 10;
+    }
+    let kept = digits.iter().rposition(|digit| *digit != b'0').map_or(2, |last| (last + 1).max(2));
+    let mut text = String::with_capacity(24);
+    if pico < 0 {
+        text.push('-');
+    }
+    match u64::try_from(whole) {
+        Ok(whole @ 0..=9) => text.push(char::from(b'0' + whole as u8)),
+        Ok(_) | Err(_) => text.push_str(&whole.to_string()),
+    }
+    text.push('.');
+    text.extend(digits[..kept].iter().map(|digit| char::from(*digit)));
+    text
 }
 
 impl fmt::Display for Usd {

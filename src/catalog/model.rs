@@ -331,6 +331,11 @@ impl Model {
         price::price(&self.prices, &self.catalog, usage, terms, now)
     }
 
+    /// The total of [`Model::price`] alone, for what is only foreseen; `None`: unpriced.
+    pub fn total(&self, usage: &TokenUsage, terms: &Terms, now: Timestamp) -> Option<Usd> {
+        price::total(&self.prices, usage, terms, now)
+    }
+
     /// The most that a usage within `bound` can cost: every kind at the dearest rate, tier and service tier that the
     /// terms admit (a `default` request cannot be billed above `default`; `auto` can become `priority`). What *within*
     /// means: [`price::ceiling`].

@@ -83,34 +83,58 @@ pub const CEILING_HORIZON_MINUTES: u16 = 60;
 
 /// The list price of a usage at a moment.
 pub fn price(prices: &Prices, catalog: &Arc<str>, usage: &TokenUsage, terms: &Terms, now: Timestamp) -> Pricing {
-    let Some(plan) = prices.at(now) else {
+    let mut words = Words(Some(Vec::new()));
+    let Some((lines, factor)) = billed(prices, usage, terms, now, &mut words) else {
         return Pricing::Unpriced(Unpriced::NoRate);
     };
-    let mut words: Vec<Arc<str>> = Vec::new();
-    let Some((card, rates)) = applied(plan, usage.input_tokens(), terms, now, &mut words) else {
-        return Pricing::Unpriced(Unpriced::NoRate);
-    };
-    let factor = multiplier(plan, terms, &mut words);
-    let mut lines = Vec::with_capacity(4);
-    for (kind, units) in usage.used() {
-        let rate = match kind {
-            Kind::Images => image_rate(plan, terms).or_else(|| card.rates.own(Kind::Images)),
-            _ => rates.of(kind),
-        };
-        match rate {
-            Some(rate) => lines.push(Line { kind, units, rate }),
-            None => return Pricing::Unpriced(Unpriced::NoRate),
-        }
-    }
     match add_up(&lines, factor) {
         Some((total, by_kind)) => Pricing::Priced(Box::new(Cost {
             total,
             by_kind,
             rates: lines.iter().map(|line| (line.kind, line.rate)).collect(),
             catalog: catalog.clone(),
-            terms: words,
+            terms: words.0.unwrap_or_default(),
         })),
         None => Pricing::Unpriced(Unpriced::OutOfRange),
+    }
+}
+
+/// The total of [`price`] alone, for what is only foreseen; `None`: unpriced.
+pub fn total(prices: &Prices, usage: &TokenUsage, terms: &Terms, now: Timestamp) -> Option<Usd> {
+    let (lines, factor) = billed(prices, usage, terms, now, &mut Words(None))?;
+    add_up(&lines, factor).map(|(total, _)| total)
+}
+
+/// What a usage is billed at: each kind with its rate, and the multiplier. `None`: a kind has no rate.
+fn billed(
+    prices: &Prices,
+    usage: &TokenUsage,
+    terms: &Terms,
+    now: Timestamp,
+    words: &mut Words,
+) -> Option<(Vec<Line>, Ratio)> {
+    let plan = prices.at(now)?;
+    let (card, rates) = applied(plan, usage.input_tokens(), terms, now, words)?;
+    let factor = multiplier(plan, terms, words);
+    let mut lines = Vec::with_capacity(4);
+    for (kind, units) in usage.used() {
+        let rate = match kind {
+            Kind::Images => image_rate(plan, terms).or_else(|| card.rates.own(Kind::Images)),
+            _ => rates.of(kind),
+        };
+        lines.push(Line { kind, units, rate: rate? });
+    }
+    Some((lines, factor))
+}
+
+/// What led to a price, in words; `None` where nobody will read them.
+struct Words(Option<Vec<Arc<str>>>);
+
+impl Words {
+    fn say(&mut self, text: impl FnOnce() -> String) {
+        if let Some(words) = &mut self.0 {
+            words.push(text().into());
+        }
     }
 }
 
@@ -144,26 +168,26 @@ fn applied<'a>(
     input_tokens: u64,
     terms: &Terms,
     now: Timestamp,
-    words: &mut Vec<Arc<str>>,
+    words: &mut Words,
 ) -> Option<(&'a Card, &'a Rates)> {
     if !plan.from_text.is_empty() {
-        words.push(format!("from {}", plan.from_text).into());
+        words.say(|| format!("from {}", plan.from_text));
     }
     let asked = tier_name(terms);
     let tier = asked.as_deref().and_then(|name| plan.service_tier(name));
     match (asked.as_deref(), tier) {
-        (Some(name), Some(_)) => words.push(format!("service_tier {name}").into()),
+        (Some(name), Some(_)) => words.say(|| format!("service_tier {name}")),
         (Some("auto"), None) | (None, _) => {}
-        (Some(name), None) => words.push(format!("service_tier {name}: no rate, the default's").into()),
+        (Some(name), None) => words.say(|| format!("service_tier {name}: no rate, the default's")),
     }
     let window = plan.window(now);
     if let Some(window) = window.and_then(|place| plan.windows.get(place)) {
-        words.push(format!("window {}", window.words()).into());
+        words.say(|| format!("window {}", window.words()));
     }
     let card = plan.card(tier, window)?;
     match card.tier(input_tokens) {
         Some(tier) => {
-            words.push(format!("tier >{}", tier.above_input_tokens).into());
+            words.say(|| format!("tier >{}", tier.above_input_tokens));
             Some((card, &tier.rates))
         }
         None => Some((card, &card.rates)),
@@ -186,12 +210,12 @@ fn tier_name(terms: &Terms) -> Option<String> {
     }
 }
 
-fn multiplier(plan: &Plan, terms: &Terms, words: &mut Vec<Arc<str>>) -> Ratio {
+fn multiplier(plan: &Plan, terms: &Terms, words: &mut Words) -> Ratio {
     let mut product = Ratio::ONE;
     for multiplier in plan.multipliers.iter().filter(|multiplier| holds(multiplier, terms)) {
         let Some(next) = times(product, multiplier.factor) else { continue };
         product = next;
-        words.push(format!("{} {} ×{}", multiplier.on.name(), multiplier.value, multiplier.text).into());
+        words.say(|| format!("{} {} ×{}", multiplier.on.name(), multiplier.value, multiplier.text));
     }
     product
 }
@@ -261,7 +285,7 @@ fn plan_ceiling(
     now: Timestamp,
 ) -> Option<Usd> {
     let admitted = admitted_rates(plan, default_tier, bound.input_tokens(), terms, now);
-    let factor = multiplier(plan, terms, &mut Vec::new());
+    let factor = multiplier(plan, terms, &mut Words(None));
     let mut lines = Vec::with_capacity(4);
     for (kind, units) in bound.used() {
         let rate = match kind {

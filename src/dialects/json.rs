@@ -84,13 +84,18 @@ impl<'a> Text<'a> {
     /// The beginning of the string, from at most `raw_bytes_max` bytes as written.
     pub fn decode_start(&self, raw_bytes_max: usize) -> Cow<'a, str> {
         let raw = self.raw.get(..raw_bytes_max).unwrap_or(self.raw);
-        if memchr::memchr(b'\\', raw).is_none() { String::from_utf8_lossy(raw) } else { Cow::Owned(unescape(raw)) }
+        if memchr::memchr(b'\\', raw).is_none() { plain(raw) } else { Cow::Owned(unescape(raw)) }
     }
 
     /// The string itself; borrowed where it has no escapes. What is no UTF-8 or a lone surrogate becomes U+FFFD.
     pub fn decode(&self) -> Cow<'a, str> {
-        if self.size == self.raw.len() { String::from_utf8_lossy(self.raw) } else { Cow::Owned(unescape(self.raw)) }
+        if self.size == self.raw.len() { plain(self.raw) } else { Cow::Owned(unescape(self.raw)) }
     }
+}
+
+/// Whole UTF-8, as nearly all is, is checked faster than it is searched for what is broken.
+fn plain(raw: &[u8]) -> Cow<'_, str> {
+    std::str::from_utf8(raw).map_or_else(|_| String::from_utf8_lossy(raw), Cow::Borrowed)
 }
 
 /// A cursor over JSON text, standing before a value or behind the last one.

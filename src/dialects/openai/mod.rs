@@ -25,8 +25,8 @@ use std::borrow::Cow;
 pub fn recognise(method: &str, path: &str) -> Endpoint {
     let segments: Vec<Cow<'_, str>> =
         path.split('/').filter(|s| !s.is_empty() && *s != ".").map(percent_decoded).collect();
-    let lower: Vec<String> = segments.iter().map(|segment| segment.to_ascii_lowercase()).collect();
-    let lower: Vec<&str> = lower.iter().map(String::as_str).collect();
+    let lower: Vec<Cow<'_, str>> = segments.iter().map(|segment| lowercase(segment)).collect();
+    let lower: Vec<&str> = lower.iter().map(Cow::as_ref).collect();
     // Azure's deployments and OpenAI's old engines: the model stands in the path.
     let named_at = lower.iter().position(|word| matches!(*word, "deployments" | "engines"));
     let model_in_path = named_at.and_then(|at| segments.get(at + 1)).map(|model| Arc::from(model.as_ref()));
@@ -65,6 +65,13 @@ fn known(method: &str, words: &[&str]) -> Option<(Operation, BodyShape, bool)> {
         (_, ["files" | "uploads", ..]) => Some((Operation::Files, Opaque, false)),
         (_, ["batches", ..]) => Some((Operation::Batches, Opaque, false)),
         _ => None,
+    }
+}
+
+fn lowercase(segment: &str) -> Cow<'_, str> {
+    match segment.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        true => Cow::Owned(segment.to_ascii_lowercase()),
+        false => Cow::Borrowed(segment),
     }
 }
 
