@@ -1,7 +1,7 @@
 //! `make bench`: what Farebox costs a call, beside a bare pingora pass-through and no proxy at all.
 //!
-//! Every contestant is a process of its own, pinned to one core; the upstream and the load share the other. The runs are
-//! interleaved, so that the machine's moods fall on all alike, and the answer is a ratio. CPU is what the kernel charged
+//! Every contestant is a process of its own, the thread that carries its requests pinned to one core; the upstream, the
+//! load and the contestants' other threads share the other. The runs are interleaved, so that the machine's moods fall on all alike, and the answer is a ratio. CPU is what the kernel charged
 //! to the contestant's threads (`schedstat`), by thread name: the request threads apart from the folder's.
 //!
 //! `cargo bench --bench end_to_end` for all; `… -- json`, `stream`, `prompt` or `memory` for one. Behind it may stand
@@ -21,6 +21,10 @@ mod upstream;
 use contestants::Contestant;
 use load::{Kind, Measured};
 use std::time::Duration;
+
+/// As Farebox itself: the pass-through beside it shall not differ in this.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const ROUNDS: usize = 5;
 const ROUND: Duration = Duration::from_secs(2);

@@ -27,6 +27,19 @@ pub struct Process {
     pub request_threads: &'static str,
 }
 
+impl Process {
+    /// What does not carry requests (Farebox's folder, its log, its syncs) may run beside the load: it would anywhere
+    /// but here, where there are two cores, and its CPU is reported apart.
+    fn pin_other_threads(self) {
+        for task in std::fs::read_dir(format!("/proc/{}/task", self.pid)).unwrap().flatten() {
+            let name = std::fs::read_to_string(task.path().join("comm")).unwrap_or_default();
+            if !name.starts_with(self.request_threads) {
+                taskset(&["-c", "-p", &LOAD_CORE.to_string(), &task.file_name().to_string_lossy()]);
+            }
+        }
+    }
+}
+
 struct Killed(Child);
 
 impl Drop for Killed {
@@ -36,7 +49,7 @@ impl Drop for Killed {
     }
 }
 
-/// Core of the contestants; the upstream and the load run on the other.
+/// Core of the threads that carry requests; everything else runs on the other.
 const CONTESTANT_CORE: usize = 0;
 const LOAD_CORE: usize = 1;
 
@@ -78,7 +91,9 @@ fn farebox(name: &'static str, binary: &str, upstream: &str) -> Contestant {
     command.arg("serve").arg("--config").arg(&config).env("FAREBOX_LOG_FORMAT", "json").stderr(log);
     let child = spawn(command, CONTESTANT_CORE);
     wait_for(&address);
-    let process = Some(Process { pid: child.id(), request_threads: "request" });
+    let process = Process { pid: child.id(), request_threads: "request" };
+    process.pin_other_threads();
+    let process = Some(process);
     Contestant { name, address, process, _child: Some(Killed(child)), _dir: Some(dir) }
 }
 
@@ -138,8 +153,11 @@ fn spawn(mut command: Command, core: usize) -> Child {
 }
 
 fn pin(pid: u32, core: usize) {
-    let mask = format!("{}", core);
-    let done = Command::new("taskset").args(["-a", "-c", "-p", &mask, &pid.to_string()]).stdout(Stdio::null()).status();
+    taskset(&["-a", "-c", "-p", &core.to_string(), &pid.to_string()]);
+}
+
+fn taskset(arguments: &[&str]) {
+    let done = Command::new("taskset").args(arguments).stdout(Stdio::null()).status();
     assert!(done.is_ok_and(|status| status.success()), "taskset (util-linux) is needed to pin the contestants");
 }
 
