@@ -185,6 +185,7 @@ impl House {
                     let _ = look_now.send(());
                 }
                 _ = look.tick() => {
+                    self.proxy.sweep_idle_connections();
                     let now = overlay_hashes(&self.overlays);
                     if now != seen {
                         seen = now;

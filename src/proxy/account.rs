@@ -19,10 +19,17 @@ use crate::tokens::facts::RequestFacts;
 use crate::tokens::history::Who;
 use crate::tokens::usage::{TokenUsage, UsageSource};
 use bytes::Bytes;
-use http::header;
-use pingora_http::ResponseHeader;
+use http::header::{self, HeaderName};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+/// Where providers put their own name of a call.
+static REQUEST_IDS: [HeaderName; 4] = [
+    HeaderName::from_static("x-request-id"),
+    HeaderName::from_static("request-id"),
+    HeaderName::from_static("x-goog-request-id"),
+    HeaderName::from_static("apim-request-id"),
+];
 
 /// What is fixed when an attempt begins.
 pub struct Call {
@@ -119,18 +126,15 @@ impl Account {
     }
 
     /// The provider's response head came.
-    pub fn answered(&mut self, head: &ResponseHeader) {
+    pub fn answered(&mut self, head: &http::response::Parts) {
         let Some(open) = &mut self.unsettled else { return };
-        let text = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
+        let text = |name: &HeaderName| head.headers.get(name).and_then(|value| value.to_str().ok());
         open.status = Some(head.status.as_u16());
-        open.provider_request_id = ["x-request-id", "request-id", "x-goog-request-id", "apim-request-id"]
-            .iter()
-            .find_map(|name| text(name))
-            .map(Arc::from);
+        open.provider_request_id = REQUEST_IDS.iter().find_map(text).map(Arc::from);
         let response = ResponseHead {
             status: head.status.as_u16(),
-            content_type: text(header::CONTENT_TYPE.as_str()),
-            content_encoding: text(header::CONTENT_ENCODING.as_str()),
+            content_type: text(&header::CONTENT_TYPE),
+            content_encoding: text(&header::CONTENT_ENCODING),
         };
         let call = &open.call;
         open.meter = Some(ResponseMeter::new(call.dialect, &call.endpoint, call.flavor, &response));

@@ -12,7 +12,7 @@ use super::offer::Target;
 use super::refusal;
 use super::surface;
 use super::swap::limit_member;
-use super::upstream::{Connection, Failure, Framing, HeadPlan, head};
+use super::upstream::{Connection, Failure, Framing, HeadPlan, Line, head, unwritable};
 use crate::clock::Timestamp;
 use crate::dialects::splice::{Edits, splice};
 use crate::dialects::{Dialect, Operation, Refusal, RefusalKind};
@@ -21,8 +21,8 @@ use crate::ids::EventId;
 use crate::ledger::admission::Reservation;
 use bytes::Bytes;
 use http::Method;
+use http::response::Parts as ResponseHead;
 use pingora_core::protocols::http::ServerSession;
-use pingora_http::{RequestHeader, ResponseHeader};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -68,24 +68,24 @@ impl Run<'_> {
     }
 
     async fn carry_out(&self, session: &mut ServerSession, course: &Course<'_>, mut account: Account) -> Attempt {
-        let mut connection = match Connection::open(&self.target.provider, self.proxy.clock.now()).await {
-            Ok(connection) => connection,
+        let line = match Line::open(&self.target.provider, self.proxy.clock.now()).await {
+            Ok(line) => line,
             Err(failure) => return self.not_sent(account, failure),
         };
-        let sent = self.send(session, &mut connection, &mut account, course).await;
-        let answer = match sent {
-            Err(Stop::ClientGone) => return self.client_gone(account, connection).await,
-            Err(Stop::Failed(failure)) => Err(failure),
-            Ok(()) => match self.response_head(session, &mut connection).await {
-                Some(answer) => answer,
-                None => return self.client_gone(account, connection).await,
-            },
+        let mut connection = match self.send(session, line, &mut account, course).await {
+            Ok(connection) => connection,
+            Err(Stop::ClientGone) => return self.client_gone(account),
+            Err(Stop::Failed(failure)) => return self.broken(account, failure),
         };
-        let response = match answer {
-            Ok(response) => response,
-            Err(failure) => {
+        let response = match self.response_head(session, &mut connection).await {
+            Some(Ok(response)) => response,
+            Some(Err(failure)) => {
                 connection.release(false).await;
                 return self.broken(account, failure);
+            }
+            None => {
+                connection.release(false).await;
+                return self.client_gone(account);
             }
         };
         account.answered(&response);
@@ -159,10 +159,10 @@ impl Run<'_> {
     async fn send(
         &self,
         session: &mut ServerSession,
-        connection: &mut Connection,
+        line: Line,
         account: &mut Account,
         course: &Course<'_>,
-    ) -> Result<(), Stop> {
+    ) -> Result<Connection, Stop> {
         let timeouts = self.target.provider.settings.timeouts;
         let (body, framing) = match &self.asked.body {
             AskedBody::Whole(whole) => {
@@ -187,41 +187,39 @@ impl Run<'_> {
             identity: self.asks_for_usage() || course.is_sliced(),
             caller_key_may_pass: self.target.caller_key_may_pass,
         };
-        let head = head(&plan).map_err(|error| {
-            Stop::Failed(Failure::NotConnected(format!("the request cannot be written: {}", error.etype().as_str())))
-        })?;
         account.sent(body.len() as u64);
         if matches!(self.asked.body, AskedBody::Whole(_)) {
-            return connection.send(head, body, timeouts.first_byte).await.map_err(Stop::Failed);
+            return line.send(&plan, body, timeouts.first_byte).await.map_err(Stop::Failed);
         }
-        self.send_streaming(session, connection, account, head, body).await
+        let head = head(&plan).ok_or_else(|| Stop::Failed(unwritable()))?;
+        let connection = line.begin(head, timeouts.first_byte).await.map_err(Stop::Failed)?;
+        self.send_streaming(session, connection, account, body).await
     }
 
     async fn send_streaming(
         &self,
         session: &mut ServerSession,
-        connection: &mut Connection,
+        mut connection: Connection,
         account: &mut Account,
-        head: RequestHeader,
         prefix: Bytes,
-    ) -> Result<(), Stop> {
-        let broken = |_| Stop::Failed(Failure::NoResponse("it closed the connection".to_owned()));
-        connection.session.set_write_timeout(Some(self.target.provider.settings.timeouts.first_byte));
-        connection.session.write_request_header(Box::new(head)).await.map_err(broken)?;
+    ) -> Result<Connection, Stop> {
         let mut next = Some(prefix);
         while let Some(chunk) = next {
             // An answer may come before everything was sent (413): stop sending and read it.
             if !chunk.is_empty() && connection.session.write_request_body(chunk, false).await.is_err() {
-                return Ok(());
+                return Ok(connection);
             }
             next = match downstream::next_chunk(session).await {
                 Ok(chunk) => chunk,
-                Err(_) => return Err(Stop::ClientGone),
+                Err(_) => {
+                    connection.release(false).await;
+                    return Err(Stop::ClientGone);
+                }
             };
             account.sent(next.as_ref().map_or(0, |chunk| chunk.len() as u64));
         }
         let _ = connection.session.finish_request_body().await;
-        Ok(())
+        Ok(connection)
     }
 
     /// The body as it leaves: the model's name, a lowered output limit and our request for usage written in, what the
@@ -260,7 +258,7 @@ impl Run<'_> {
         &self,
         session: &mut ServerSession,
         connection: &mut Connection,
-    ) -> Option<Result<ResponseHeader, Failure>> {
+    ) -> Option<Result<ResponseHead, Failure>> {
         let settings = &self.target.provider.settings;
         let timeout = settings.timeouts.first_byte.min(settings.timeouts.whole);
         let head = connection.response_head(timeout);
@@ -287,8 +285,7 @@ impl Run<'_> {
         Attempt::Failed { failure, pause: None }
     }
 
-    async fn client_gone(&self, account: Account, connection: Connection) -> Attempt {
-        connection.release(false).await;
+    fn client_gone(&self, account: Account) -> Attempt {
         account.settle(Ending::ClientGone);
         Attempt::Done
     }
@@ -311,7 +308,7 @@ impl Run<'_> {
     }
 
     /// A status that the settings name: its attempt is settled, and the next one waits as the provider asks.
-    async fn try_again(&self, mut account: Account, mut connection: Connection, response: &ResponseHeader) -> Attempt {
+    async fn try_again(&self, mut account: Account, mut connection: Connection, response: &ResponseHead) -> Attempt {
         let mut read = 0;
         let whole = loop {
             match connection.session.read_response_body().await {

@@ -4,7 +4,7 @@
 use super::upstream::KEY_HEADERS;
 use crate::tenants::{Attribution, Caller};
 use crate::tokens::facts::RequestFacts;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use std::sync::Arc;
 
 /// Longest attribution value that is kept; longer ones are cut.
@@ -15,6 +15,30 @@ const TAGS_MAX: usize = 32;
 #[derive(Clone)]
 pub struct Namer {
     key: [u8; 32],
+}
+
+/// Looked up on every request: known once, so that no name is parsed again.
+mod names {
+    use http::HeaderName;
+
+    pub static ORGANISATION: [HeaderName; 2] =
+        [HeaderName::from_static("x-farebox-organisation"), HeaderName::from_static("x-farebox-organization")];
+    pub static TEAM: [HeaderName; 1] = [HeaderName::from_static("x-farebox-team")];
+    pub static PROJECT: [HeaderName; 1] = [HeaderName::from_static("x-farebox-project")];
+    pub static USER: [HeaderName; 1] = [HeaderName::from_static("x-farebox-user")];
+    pub static END_USER: [HeaderName; 3] = [
+        HeaderName::from_static("x-farebox-end-user"),
+        HeaderName::from_static("x-litellm-end-user-id"),
+        HeaderName::from_static("x-litellm-customer-id"),
+    ];
+    pub static SESSION: [HeaderName; 3] = [
+        HeaderName::from_static("x-farebox-session"),
+        HeaderName::from_static("x-litellm-session-id"),
+        HeaderName::from_static("x-session-id"),
+    ];
+    pub static RUN: [HeaderName; 1] = [HeaderName::from_static("x-farebox-run")];
+    pub static ENVIRONMENT: [HeaderName; 1] = [HeaderName::from_static("x-farebox-environment")];
+    pub static PROMPT: [HeaderName; 1] = [HeaderName::from_static("x-farebox-prompt")];
 }
 
 impl Namer {
@@ -29,11 +53,11 @@ impl Namer {
             Arc::from(format!("caller-{}", &hash.as_str()[..12]))
         });
         Caller {
-            organisation: said(headers, &["x-farebox-organisation", "x-farebox-organization"]),
-            team: said(headers, &["x-farebox-team"]),
-            project: said(headers, &["x-farebox-project"]),
+            organisation: said(headers, &names::ORGANISATION),
+            team: said(headers, &names::TEAM),
+            project: said(headers, &names::PROJECT),
             key,
-            user: said(headers, &["x-farebox-user"]),
+            user: said(headers, &names::USER),
         }
     }
 
@@ -42,14 +66,12 @@ impl Namer {
         let meta =
             |name: &str| facts.metadata.iter().find(|(key, _)| &**key == name).map(|(_, value)| Arc::clone(value));
         Attribution {
-            end_user: said(headers, &["x-farebox-end-user", "x-litellm-end-user-id", "x-litellm-customer-id"])
-                .or_else(|| facts.user.clone()),
-            session: said(headers, &["x-farebox-session", "x-litellm-session-id", "x-session-id"])
-                .or_else(|| meta("session_id")),
-            run: said(headers, &["x-farebox-run"]).or_else(|| meta("run_id")),
-            environment: said(headers, &["x-farebox-environment"]).or_else(|| meta("environment")),
+            end_user: said(headers, &names::END_USER).or_else(|| facts.user.clone()),
+            session: said(headers, &names::SESSION).or_else(|| meta("session_id")),
+            run: said(headers, &names::RUN).or_else(|| meta("run_id")),
+            environment: said(headers, &names::ENVIRONMENT).or_else(|| meta("environment")),
             tags: tags(headers),
-            prompt_name: said(headers, &["x-farebox-prompt"])
+            prompt_name: said(headers, &names::PROMPT)
                 .or_else(|| facts.prompt_name.clone())
                 .or_else(|| meta("prompt_name")),
             prompt_hash: facts.system_text.clone().and_then(|range| body.get(range)).map(|text| self.hash(text)),
@@ -66,7 +88,7 @@ impl Namer {
 
 /// The key that the caller brought, wherever SDKs put one.
 fn caller_key<'a>(headers: &'a HeaderMap, query: Option<&'a str>) -> Option<&'a str> {
-    let header = KEY_HEADERS.iter().find_map(|name| headers.get(*name)).and_then(|value| value.to_str().ok());
+    let header = KEY_HEADERS.iter().find_map(|name| headers.get(name)).and_then(|value| value.to_str().ok());
     let key = header.map(|value| {
         let bearer = value.get(..7).filter(|scheme| scheme.eq_ignore_ascii_case("bearer "));
         bearer.map_or(value, |_| &value[7..]).trim()
@@ -94,8 +116,8 @@ fn tags(headers: &HeaderMap) -> Vec<(Arc<str>, Arc<str>)> {
     tags
 }
 
-fn said(headers: &HeaderMap, names: &[&str]) -> Option<Arc<str>> {
-    let value = names.iter().find_map(|name| headers.get(*name))?.to_str().ok()?.trim();
+fn said(headers: &HeaderMap, names: &[HeaderName]) -> Option<Arc<str>> {
+    let value = names.iter().find_map(|name| headers.get(name))?.to_str().ok()?.trim();
     (!value.is_empty()).then(|| Arc::from(cut(value)))
 }
 

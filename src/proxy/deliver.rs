@@ -19,15 +19,29 @@ use crate::dialects::withhold::UsageWithholder;
 use crate::event::{Event, Outcome};
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
-use http::header;
+use http::header::{self, HeaderMap, HeaderValue, IntoHeaderName};
+use http::response::Parts as ResponseHead;
 use pingora_core::protocols::http::ServerSession;
 use pingora_error::ErrorType;
-use pingora_http::ResponseHeader;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Chunks that wait are joined up to this before they are written.
 const JOINED_BYTES_MAX: usize = 64 * 1024;
+
+/// What Farebox says of a call in its response's head.
+mod names {
+    use http::HeaderName;
+
+    pub static EXCHANGE_ID: HeaderName = HeaderName::from_static("x-farebox-exchange-id");
+    pub static MODEL: HeaderName = HeaderName::from_static("x-farebox-model");
+    pub static ESTIMATED_COST: HeaderName = HeaderName::from_static("x-farebox-estimated-cost");
+    pub static CEILING_COST: HeaderName = HeaderName::from_static("x-farebox-ceiling-cost");
+    pub static COST: HeaderName = HeaderName::from_static("x-farebox-cost");
+    pub static INPUT_TOKENS: HeaderName = HeaderName::from_static("x-farebox-input-tokens");
+    pub static OUTPUT_TOKENS: HeaderName = HeaderName::from_static("x-farebox-output-tokens");
+    pub static USAGE_SOURCE: HeaderName = HeaderName::from_static("x-farebox-usage-source");
+}
 
 /// What a delivery is about.
 #[derive(Clone, Copy)]
@@ -72,7 +86,7 @@ pub async fn deliver(
     session: &mut ServerSession,
     mut connection: Connection,
     account: Account,
-    upstream: ResponseHeader,
+    upstream: ResponseHead,
 ) {
     let settings = &delivery.target.provider.settings;
     let mut flow = Flow {
@@ -95,7 +109,7 @@ pub async fn deliver(
 
 impl Delivery<'_> {
     /// Whole JSON of metered calls up to a bound is completed before it is passed on, so that its cost is in a header.
-    fn completes(&self, upstream: &ResponseHeader) -> bool {
+    fn completes(&self, upstream: &ResponseHead) -> bool {
         let text = |name: header::HeaderName| upstream.headers.get(name).and_then(|value| value.to_str().ok());
         let json = text(header::CONTENT_TYPE).is_some_and(|kind| kind.starts_with("application/json"));
         let length = text(header::CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
@@ -103,7 +117,7 @@ impl Delivery<'_> {
         self.arrived.endpoint.metered && json && small && !self.asked.facts.stream
     }
 
-    fn withholder(&self, upstream: &ResponseHeader) -> Option<UsageWithholder> {
+    fn withholder(&self, upstream: &ResponseHead) -> Option<UsageWithholder> {
         let kind = upstream.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let stream = kind.is_some_and(|kind| kind.starts_with("text/event-stream"));
         let plain = !upstream.headers.contains_key(header::CONTENT_ENCODING);
@@ -111,7 +125,7 @@ impl Delivery<'_> {
     }
 
     /// A stream whose hold is topped up while it flows, and which we may have to end.
-    fn sliced(&self, upstream: &ResponseHeader) -> Option<Sliced<'_>> {
+    fn sliced(&self, upstream: &ResponseHead) -> Option<Sliced<'_>> {
         let slices = Slices::of(*self)?;
         let kind = upstream.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let stream = kind.is_some_and(|kind| kind.starts_with("text/event-stream"));
@@ -121,49 +135,51 @@ impl Delivery<'_> {
     }
 
     /// What is known when a response's head leaves.
-    fn mark(&self, head: &mut ResponseHeader) {
-        let mut put = |name: &'static str, value: String| {
-            let _ = head.insert_header(name, value);
-        };
-        put("x-farebox-exchange-id", self.arrived.id.to_string());
+    fn mark(&self, headers: &mut HeaderMap) {
+        put(headers, &names::EXCHANGE_ID, self.arrived.id.to_string());
         if !self.arrived.endpoint.metered {
             return;
         }
         if let Some(model) = &self.target.model {
-            put("x-farebox-model", marks::printable(model));
+            put(headers, &names::MODEL, marks::printable(model));
         }
         let foreseen = &self.course.foreseen;
         if let Some(cost) = foreseen.estimated_cost {
-            put("x-farebox-estimated-cost", cost.to_string());
+            put(headers, &names::ESTIMATED_COST, cost.to_string());
         }
         if let Some(cost) = foreseen.ceiling {
-            put("x-farebox-ceiling-cost", cost.to_string());
+            put(headers, &names::CEILING_COST, cost.to_string());
         }
         if self.arrived.endpoint.operation != Operation::CountTokens {
-            put("x-farebox-input-tokens", foreseen.estimate.input_tokens().to_string());
+            headers.insert(&names::INPUT_TOKENS, foreseen.estimate.input_tokens().into());
         }
         if let Some(ruled) = self.course.ruled.as_deref() {
-            marks::ruled(ruled, &mut put);
+            marks::ruled(ruled, &mut |name, value| put(headers, name, value));
         }
     }
 }
 
 impl Flow<'_> {
     /// Collects the body up to the bound, settles, and writes it with its cost. True: the connection can be kept.
-    async fn whole(&mut self, delivery: Delivery<'_>, mut account: Account, upstream: ResponseHeader) -> bool {
+    async fn whole(&mut self, delivery: Delivery<'_>, mut account: Account, upstream: ResponseHead) -> bool {
         let bound = usize::try_from(delivery.proxy.settings.cost_header_body_bytes_max).unwrap_or(usize::MAX);
+        // The common small answer is one chunk, which is not copied.
+        let mut first = Bytes::new();
         let mut body = BytesMut::new();
         loop {
             match self.next().await {
-                Next::Chunk(chunk) if body.len() + chunk.len() <= bound => {
-                    account.observe(&chunk);
-                    body.extend_from_slice(&chunk);
-                }
                 Next::Chunk(chunk) => {
-                    // Larger than it said it would be: it streams on, with the headers that streams have.
                     account.observe(&chunk);
-                    body.extend_from_slice(&chunk);
-                    return self.stream(delivery, account, upstream, body.freeze()).await;
+                    if first.is_empty() && body.is_empty() {
+                        first = chunk;
+                    } else {
+                        body.extend_from_slice(&std::mem::take(&mut first));
+                        body.extend_from_slice(&chunk);
+                    }
+                    if first.len().max(body.len()) > bound {
+                        // Larger than it said it would be: it streams on, with the headers that streams have.
+                        return self.stream(delivery, account, upstream, joined(first, body)).await;
+                    }
                 }
                 Next::End => break,
                 Next::ClientGone => {
@@ -171,7 +187,9 @@ impl Flow<'_> {
                     return false;
                 }
                 Next::Broken(outcome, detail) => {
-                    return self.broken_whole(delivery, account, upstream, body.freeze(), (outcome, detail)).await;
+                    return self
+                        .broken_whole(delivery, account, upstream, joined(first, body), (outcome, detail))
+                        .await;
                 }
             }
         }
@@ -179,21 +197,21 @@ impl Flow<'_> {
         let client_stayed = self.client;
         let event = account.settle_and_wait(if client_stayed { Ending::Finished } else { Ending::ClientGone }).await;
         if client_stayed {
-            let mut head = downstream::response_head(&upstream);
-            delivery.mark(&mut head);
-            mark_settled(&mut head, event.as_deref());
-            self.write_whole(head, body.freeze()).await;
+            let mut head = downstream::end_to_end(upstream);
+            delivery.mark(&mut head.headers);
+            mark_settled(&mut head.headers, event.as_deref());
+            self.write_whole(head, joined(first, body)).await;
         }
         true
     }
 
-    async fn write_whole(&mut self, mut head: ResponseHeader, body: Bytes) {
+    async fn write_whole(&mut self, mut head: ResponseHead, body: Bytes) {
         let bodiless =
             matches!(head.status.as_u16(), 204 | 304) || self.session.req_header().method == http::Method::HEAD;
         if !bodiless {
-            let _ = head.insert_header(header::CONTENT_LENGTH, body.len().to_string());
+            head.headers.insert(header::CONTENT_LENGTH, (body.len() as u64).into());
         }
-        if self.session.write_response_header(Box::new(head)).await.is_ok() {
+        if self.session.write_response_header(Box::new(head.into())).await.is_ok() {
             let body = if bodiless { Bytes::new() } else { body };
             let _ = self.session.write_response_body(body, true).await;
         }
@@ -205,18 +223,18 @@ impl Flow<'_> {
         &mut self,
         delivery: Delivery<'_>,
         account: Account,
-        upstream: ResponseHeader,
+        upstream: ResponseHead,
         body: Bytes,
         (outcome, detail): (Outcome, &'static str),
     ) -> bool {
         account.settle(Ending::Broken { outcome, detail: Arc::from(detail) });
-        let mut head = downstream::response_head(&upstream);
-        delivery.mark(&mut head);
+        let mut head = downstream::end_to_end(upstream);
+        delivery.mark(&mut head.headers);
         self.session.set_keepalive(None);
         if !head.headers.contains_key(header::CONTENT_LENGTH) {
             downstream::frame_unknown_length(&mut head, self.session);
         }
-        if self.session.write_response_header(Box::new(head)).await.is_ok() {
+        if self.session.write_response_header(Box::new(head.into())).await.is_ok() {
             let _ = self.session.write_response_body(body, false).await;
         }
         self.session.shutdown().await;
@@ -228,17 +246,17 @@ impl Flow<'_> {
         &mut self,
         delivery: Delivery<'_>,
         mut account: Account,
-        upstream: ResponseHeader,
+        upstream: ResponseHead,
         before: Bytes,
     ) -> bool {
         let mut withholder = delivery.withholder(&upstream);
         let mut sliced = delivery.sliced(&upstream);
-        let mut head = downstream::response_head(&upstream);
-        delivery.mark(&mut head);
+        let mut head = downstream::end_to_end(upstream);
+        delivery.mark(&mut head.headers);
         if withholder.is_some() || sliced.is_some() || !head.headers.contains_key(header::CONTENT_LENGTH) {
             downstream::frame_unknown_length(&mut head, self.session);
         }
-        self.client = self.session.write_response_header(Box::new(head)).await.is_ok();
+        self.client = self.session.write_response_header(Box::new(head.into())).await.is_ok();
         if !before.is_empty() {
             self.write(before).await;
         }
@@ -405,6 +423,11 @@ impl Flow<'_> {
     }
 }
 
+/// What was read: the only chunk, or all of them joined.
+fn joined(first: Bytes, body: BytesMut) -> Bytes {
+    if body.is_empty() { first } else { body.freeze() }
+}
+
 fn classify(read: pingora_error::Result<Option<Bytes>>) -> Next {
     match read {
         Ok(Some(chunk)) => Next::Chunk(chunk),
@@ -417,15 +440,22 @@ fn classify(read: pingora_error::Result<Option<Bytes>>) -> Next {
 }
 
 /// What is known once an attempt is settled.
-fn mark_settled(head: &mut ResponseHeader, event: Option<&Event>) {
+fn mark_settled(headers: &mut HeaderMap, event: Option<&Event>) {
     let Some(event) = event else { return };
     let closing = &event.closing;
     if let Pricing::Priced(cost) = &closing.pricing {
-        let _ = head.insert_header("x-farebox-cost", cost.total.to_string());
+        put(headers, &names::COST, cost.total.to_string());
     }
-    let _ = head.insert_header("x-farebox-input-tokens", closing.usage.input_tokens().to_string());
-    let _ = head.insert_header("x-farebox-output-tokens", closing.usage.output_tokens().to_string());
-    let _ = head.insert_header("x-farebox-usage-source", closing.usage_source.name());
+    headers.insert(&names::INPUT_TOKENS, closing.usage.input_tokens().into());
+    headers.insert(&names::OUTPUT_TOKENS, closing.usage.output_tokens().into());
+    headers.insert(&names::USAGE_SOURCE, HeaderValue::from_static(closing.usage_source.name()));
+}
+
+/// A value that cannot stand in a header is left out.
+fn put(headers: &mut HeaderMap, name: impl IntoHeaderName, value: String) {
+    if let Ok(value) = HeaderValue::try_from(value) {
+        headers.insert(name, value);
+    }
 }
 
 /// The last SSE comment of a stream whose caller asked for it.

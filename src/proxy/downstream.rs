@@ -3,7 +3,9 @@
 use super::upstream::{HOP_BY_HOP, nominated};
 use crate::dialects::RefusalBody;
 use bytes::{Bytes, BytesMut};
+use http::HeaderValue;
 use http::header;
+use http::response::Parts as ResponseHead;
 use pingora_core::protocols::http::ServerSession;
 use pingora_http::ResponseHeader;
 use std::sync::Arc;
@@ -60,7 +62,7 @@ pub async fn read_whole(session: &mut ServerSession, bounds: &BodyBounds) -> Res
     }
     continue_if_expected(session).await?;
     let reading = collect(session, bounds, announced);
-    tokio::time::timeout(bounds.arrive_within, reading).await.unwrap_or(Err(BodyFault::TooSlow))
+    pingora_timeout::fast_timeout::fast_timeout(bounds.arrive_within, reading).await.unwrap_or(Err(BodyFault::TooSlow))
 }
 
 async fn collect(
@@ -123,6 +125,9 @@ pub fn content_length(session: &ServerSession) -> Option<u64> {
 }
 
 async fn acquire(bounds: &BodyBounds, permits: u32) -> Result<OwnedSemaphorePermit, BodyFault> {
+    if let Ok(permit) = Arc::clone(&bounds.room).try_acquire_many_owned(permits) {
+        return Ok(permit);
+    }
     let room = Arc::clone(&bounds.room).acquire_many_owned(permits);
     match tokio::time::timeout(bounds.room_wait_max, room).await {
         Ok(Ok(permit)) => Ok(permit),
@@ -135,24 +140,23 @@ fn permits(bytes: u64) -> u32 {
 }
 
 /// The head that a client sees: the provider's end-to-end headers as they came.
-pub fn response_head(upstream: &ResponseHeader) -> ResponseHeader {
-    let mut head = upstream.clone();
-    for name in nominated(upstream.headers.get_all(header::CONNECTION).iter()) {
-        head.remove_header(name.as_str());
+pub fn end_to_end(mut head: ResponseHead) -> ResponseHead {
+    for name in nominated(head.headers.get_all(header::CONNECTION).iter()) {
+        head.headers.remove(name);
     }
-    for name in HOP_BY_HOP {
-        head.remove_header(name);
+    for name in &HOP_BY_HOP {
+        head.headers.remove(name);
     }
     head
 }
 
 /// Frames a body whose length is not known: chunked for HTTP/1.1, to the close for 1.0, by frames for 2.
-pub fn frame_unknown_length(head: &mut ResponseHeader, session: &ServerSession) {
-    head.remove_header(&header::CONTENT_LENGTH);
+pub fn frame_unknown_length(head: &mut ResponseHead, session: &ServerSession) {
+    head.headers.remove(header::CONTENT_LENGTH);
     let one_one = !session.is_http2() && session.req_header().version == http::Version::HTTP_11;
     let bodiless = matches!(head.status.as_u16(), 204 | 304) || session.req_header().method == http::Method::HEAD;
     if one_one && !bodiless {
-        let _ = head.insert_header(header::TRANSFER_ENCODING, "chunked");
+        head.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
 }
 

@@ -4,9 +4,9 @@ use super::Proxy;
 use super::exchange::{Arrived, Asked};
 use super::offer::Target;
 use crate::budget::account::Unit;
+use crate::catalog::Offer;
 use crate::catalog::model::Terms;
 use crate::catalog::price::CacheWrites;
-use crate::catalog::{Offer, Pricing};
 use crate::clock::Timestamp;
 use crate::dialects::{Dialect, Operation};
 use crate::money::Usd;
@@ -85,10 +85,7 @@ pub fn foresee(proxy: &Proxy, arrived: &Arrived, asked: &Asked, target: &Target,
         return Foreseen { estimate, bound: bounded, ..Foreseen::default() };
     };
     let terms = terms(arrived, asked);
-    let cost = |usage: &TokenUsage| match model.price(usage, &terms, arrived.at) {
-        Pricing::Priced(cost) => Some(cost.total),
-        _ => None,
-    };
+    let cost = |usage: &TokenUsage| model.total(usage, &terms, arrived.at);
     let mut predicted = estimate;
     predicted[Kind::Output] =
         output.min(output_expected(proxy, arrived, target).saturating_mul(asked.facts.choices.max(1)));

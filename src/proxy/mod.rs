@@ -17,6 +17,7 @@ pub mod health;
 pub mod limits;
 pub mod marks;
 pub mod offer;
+pub mod pool;
 pub mod preview;
 pub mod provider;
 pub mod refusal;
@@ -116,6 +117,11 @@ impl Proxy {
         self.in_flight.load(Ordering::Relaxed)
     }
 
+    /// Closes connections to providers that nobody has used for long.
+    pub fn sweep_idle_connections(&self) {
+        self.providers.values().for_each(|provider| provider.idle.sweep());
+    }
+
     fn is_provider(&self, name: &str) -> bool {
         self.providers.contains_key(name)
     }
@@ -142,7 +148,7 @@ impl HttpServerApp for DataPort {
     ) -> Option<ReusedHttpStream> {
         let settings = &self.0.settings;
         let head_within = settings.client_keepalive + settings.request_timeout;
-        match tokio::time::timeout(head_within, session.read_request()).await {
+        match pingora_timeout::fast_timeout::fast_timeout(head_within, session.read_request()).await {
             Ok(Ok(true)) => {}
             Ok(Ok(false)) => return None,
             Ok(Err(error)) => {

@@ -2,24 +2,19 @@
 
 use super::egress::Egress;
 use super::health::Health;
+use super::pool::Pool;
 use super::settings::{ProviderSettings, ProviderTls};
 use crate::clock::Timestamp;
 use parking_lot::Mutex;
-use pingora_core::connectors::ConnectorOptions;
-use pingora_core::connectors::http::Connector;
+use pingora_core::connectors::{ConnectorOptions, TransportConnector};
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::utils::tls::CertKey;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Idle connections kept to all providers together.
-const IDLE_CONNECTIONS_MAX: usize = 1_024;
-/// Shorter than the keep-alive of common servers, so that we rarely write into a connection that is being closed.
-const IDLE_CONNECTION_TIMEOUT: Duration = Duration::from_secs(50);
 /// How long a name's addresses are used before they are asked for again.
 const ADDRESSES_KEPT_MICROS: u64 = 30_000_000;
 const ADDRESSES_MAX: usize = 8;
@@ -27,7 +22,8 @@ const ADDRESSES_MAX: usize = 8;
 /// One configured provider.
 pub struct Provider {
     pub settings: ProviderSettings,
-    pub connector: Arc<Connector>,
+    pub connector: Arc<TransportConnector>,
+    pub idle: Pool,
     pub health: Mutex<Health>,
     slots: Option<Arc<Semaphore>>,
     client_certificate: Option<Arc<CertKey>>,
@@ -58,13 +54,13 @@ pub struct NoAddress {
 
 impl Provider {
     /// `shared` is used unless the provider has certificate authorities of its own.
-    pub fn new(settings: ProviderSettings, shared: &Arc<Connector>) -> Result<Provider, Unusable> {
+    pub fn new(settings: ProviderSettings, shared: &Arc<TransportConnector>) -> Result<Provider, Unusable> {
         let connector = match &settings.tls.ca_file {
             Some(path) => {
                 readable_pem(path, "CERTIFICATE")?;
                 let mut options = connector_options();
                 options.ca_file = Some(path.to_string_lossy().into_owned());
-                Arc::new(Connector::new(Some(options)))
+                Arc::new(TransportConnector::new(Some(options)))
             }
             None => Arc::clone(shared),
         };
@@ -73,6 +69,7 @@ impl Provider {
             health: Mutex::new(Health::new(settings.circuit)),
             slots: settings.concurrency_max.map(|max| Arc::new(Semaphore::new(max))),
             connector,
+            idle: Pool::default(),
             client_certificate,
             peers: Mutex::new(None),
             next: AtomicUsize::new(0),
@@ -98,7 +95,7 @@ impl Provider {
         let known = self.peers.lock().clone();
         let peers = match known {
             Some(peers) if now.micros_since(peers.since) < ADDRESSES_KEPT_MICROS => peers,
-            stale => match self.resolve().await {
+            stale => match Box::pin(self.resolve()).await {
                 Ok(addresses) => self.remember(&addresses, now),
                 // A name server that is away for a moment does not stop what worked a moment ago.
                 Err(error) => stale.ok_or(error)?,
@@ -140,7 +137,6 @@ impl Provider {
         let connect = self.settings.timeouts.connect;
         peer.options.connection_timeout = Some(connect);
         peer.options.total_connection_timeout = Some(connect.saturating_mul(2));
-        peer.options.idle_timeout = Some(IDLE_CONNECTION_TIMEOUT);
         peer.client_cert_key = self.client_certificate.clone();
         if let Some(proxy) = &self.settings.proxy {
             let egress = Egress::new(proxy, base, connect);
@@ -152,12 +148,13 @@ impl Provider {
 }
 
 /// The connector that most providers share: the system's certificate authorities.
-pub fn shared_connector() -> Arc<Connector> {
-    Arc::new(Connector::new(Some(connector_options())))
+pub fn shared_connector() -> Arc<TransportConnector> {
+    Arc::new(TransportConnector::new(Some(connector_options())))
 }
 
 fn connector_options() -> ConnectorOptions {
-    ConnectorOptions::new(IDLE_CONNECTIONS_MAX)
+    // Its own pool stays empty: idle connections are kept by [`Provider::idle`].
+    ConnectorOptions::new(1)
 }
 
 fn client_certificate(tls: &ProviderTls) -> Result<Option<Arc<CertKey>>, Unusable> {

@@ -9,7 +9,7 @@ use super::exchange::{Arrived, Asked, AskedBody, refuse};
 use super::limits::Passes;
 use super::offer::targets;
 use super::refusal;
-use super::upstream::{Connection, Failure, Framing, HeadPlan, head};
+use super::upstream::{Connection, Failure, Framing, HeadPlan, Line, head};
 use crate::dialects::{Refusal, RefusalKind};
 use crate::event::Outcome;
 use crate::tokens::facts::RequestFacts;
@@ -48,26 +48,24 @@ async fn tunnel(run: &Run<'_>, session: &mut ServerSession) -> Result<(), Refusa
     let Admitted { course, held: Some(held) } = admitted else { return Ok(()) };
     let _slot = held.slot;
     let mut account = run.account(&course, held.reservation);
-    let mut connection = match Connection::open(provider, run.proxy.clock.now()).await {
-        Ok(connection) => connection,
+    let line = match Line::open(provider, run.proxy.clock.now()).await {
+        Ok(line) => line,
         Err(failure) => {
             account.settle(Ending::NotSent { detail: Arc::from(format!("{failure:?}")) });
             return Err(refusal::no_response(name, &failure));
         }
     };
-    let head = upgrade_head(run).map_err(|error| {
-        refusal::because(
-            RefusalKind::InvalidRequest,
-            format!("The upgrade cannot be passed on: {}.", error.etype().as_str()),
-        )
-    })?;
+    let Some(head) = upgrade_head(run) else {
+        account.settle(Ending::NotSent { detail: Arc::from("the upgrade cannot be written") });
+        return Err(refusal::because(RefusalKind::InvalidRequest, "The upgrade cannot be passed on.".to_owned()));
+    };
     account.sent(0);
     let timeouts = provider.settings.timeouts;
-    let answered = match connection.send(head, Bytes::new(), timeouts.first_byte).await {
-        Ok(()) => connection.response_head(timeouts.first_byte).await,
-        Err(failure) => Err(failure),
+    let mut connection = match line.begin(head, timeouts.first_byte).await {
+        Ok(connection) => connection,
+        Err(failure) => return Err(broken(account, name, &failure)),
     };
-    let response = match answered {
+    let response = match connection.response_head(timeouts.first_byte).await {
         Ok(response) => response,
         Err(failure) => return Err(broken(account, name, &failure)),
     };
@@ -83,7 +81,7 @@ async fn tunnel(run: &Run<'_>, session: &mut ServerSession) -> Result<(), Refusa
         deliver::deliver(delivery, session, connection, account, response).await;
         return Ok(());
     }
-    if session.write_response_header(Box::new(response)).await.is_ok() {
+    if session.write_response_header(Box::new(response.into())).await.is_ok() {
         pump(session, &mut connection, &mut account).await;
     }
     account.ended();
@@ -97,7 +95,7 @@ fn broken(account: Account, name: &str, failure: &Failure) -> Refusal {
     refusal::no_response(name, failure)
 }
 
-fn upgrade_head(run: &Run<'_>) -> pingora_error::Result<RequestHeader> {
+fn upgrade_head(run: &Run<'_>) -> Option<RequestHeader> {
     let plan = HeadPlan {
         original: &run.arrived.head,
         provider: &run.target.provider,
@@ -109,11 +107,11 @@ fn upgrade_head(run: &Run<'_>) -> pingora_error::Result<RequestHeader> {
         caller_key_may_pass: run.target.caller_key_may_pass,
     };
     let mut head = head(&plan)?;
-    head.insert_header(header::CONNECTION, "upgrade")?;
+    head.insert_header(header::CONNECTION, "upgrade").ok()?;
     if let Some(protocol) = run.arrived.head.headers.get(header::UPGRADE) {
-        head.insert_header(header::UPGRADE, protocol.clone())?;
+        head.insert_header(header::UPGRADE, protocol.clone()).ok()?;
     }
-    Ok(head)
+    Some(head)
 }
 
 async fn pump(session: &mut ServerSession, connection: &mut Connection, account: &mut Account) {

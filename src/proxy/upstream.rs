@@ -3,35 +3,48 @@
 use super::egress::NO_TUNNEL;
 use super::provider::{NoAddress, Provider};
 use super::route;
-use super::settings::{BaseUrl, ProviderKey};
+use super::settings::ProviderKey;
 use crate::clock::Timestamp;
 use crate::dialects::{Dialect, Flavor};
 use crate::secret::Secret;
-use bytes::Bytes;
+use bytes::{BufMut, Bytes, BytesMut};
 use http::HeaderName;
 use http::header::{self, HeaderValue};
+use http::response::Parts as ResponseHead;
+use pingora_core::protocols::Stream;
 use pingora_core::protocols::http::client::HttpSession;
-use pingora_core::upstreams::peer::HttpPeer;
+use pingora_core::protocols::http::v1;
+use pingora_core::upstreams::peer::{HttpPeer, Peer as _};
 use pingora_error::{Error, ErrorType};
-use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_http::RequestHeader;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::AsyncWriteExt;
 
 /// Headers of one hop only (RFC 9110 §7.6.1), and those that a proxy consumes.
-pub const HOP_BY_HOP: [&str; 9] = [
-    "connection",
-    "keep-alive",
-    "proxy-connection",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
+pub static HOP_BY_HOP: [HeaderName; 9] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
 ];
 
+/// Of a body, this much leaves in one write with its head.
+const JOINED_BYTES_MAX: usize = 16 * 1024;
+
 /// Where a caller's key may stand.
-pub const KEY_HEADERS: [&str; 4] = ["authorization", "x-api-key", "api-key", "x-goog-api-key"];
+pub static KEY_HEADERS: [HeaderName; 4] = [
+    header::AUTHORIZATION,
+    HeaderName::from_static("x-api-key"),
+    HeaderName::from_static("api-key"),
+    HeaderName::from_static("x-goog-api-key"),
+];
 
 /// How the body goes out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,12 +54,18 @@ pub enum Framing {
     Chunked,
 }
 
+/// An open connection to a provider on which nothing was sent yet.
+pub struct Line {
+    stream: Stream,
+    peer: Arc<HttpPeer>,
+    provider: Arc<Provider>,
+}
+
 /// A connection to a provider with one request under way.
 pub struct Connection {
-    pub session: HttpSession,
-    pub peer: Arc<HttpPeer>,
-    /// It came out of the pool: the provider may have closed it a moment ago.
-    pub reused: bool,
+    /// Boxed, since connections are handed on often and it is large.
+    pub session: Box<HttpSession>,
+    peer: Arc<HttpPeer>,
     provider: Arc<Provider>,
 }
 
@@ -73,38 +92,73 @@ impl From<NoAddress> for Failure {
     }
 }
 
-impl Connection {
-    /// Connects, trying every address in turn.
-    pub async fn open(provider: &Arc<Provider>, now: Timestamp) -> Result<Connection, Failure> {
+impl Line {
+    /// An idle connection, or a new one; every address is tried in turn.
+    pub async fn open(provider: &Arc<Provider>, now: Timestamp) -> Result<Line, Failure> {
         let mut last = Failure::NotConnected(String::new());
         for peer in provider.peers(now).await? {
-            match provider.connector.get_http_session(&*peer).await {
-                Ok((session, reused)) => {
-                    return Ok(Connection { session, peer, reused, provider: Arc::clone(provider) });
-                }
+            let idle = peer.address().as_inet().and_then(|address| provider.idle.take(*address));
+            let stream = match idle {
+                Some(stream) => Ok(stream),
+                // Boxed: connecting is rare, and its future is larger than all else of an exchange together.
+                None => Box::pin(provider.connector.new_stream(&*peer)).await,
+            };
+            match stream {
+                Ok(stream) => return Ok(Line { stream, peer, provider: Arc::clone(provider) }),
                 Err(error) => last = unconnected(&error, &provider.settings.name),
             }
         }
         Err(last)
     }
 
-    /// Sends the head and a body that is already here.
+    /// Sends the head and a body that is already here; small ones in one write.
     ///
-    /// A provider may answer before it has read everything (413): a failed write is only a failure when no response
-    /// comes either, so it is not reported here.
-    pub async fn send(&mut self, head: RequestHeader, body: Bytes, timeout: Duration) -> Result<(), Failure> {
-        self.session.set_write_timeout(Some(timeout));
-        let sent = self.session.write_request_header(Box::new(head)).await;
-        sent.map_err(|error| Failure::NoResponse(outward(&error)))?;
-        if !body.is_empty() && self.session.write_request_body(body, true).await.is_err() {
-            return Ok(());
+    /// A provider may answer before it has read everything (413): that the rest of a long body could not be written is
+    /// only a failure when no response comes either, so it is not reported here.
+    pub async fn send(mut self, plan: &HeadPlan<'_>, body: Bytes, timeout: Duration) -> Result<Connection, Failure> {
+        if plan.original.method == http::Method::HEAD {
+            // pingora must have seen this head, to expect no body behind the answer's.
+            let mut connection = self.begin(head(plan).ok_or_else(unwritable)?, timeout).await?;
+            let _ = connection.session.write_request_body(body, true).await;
+            return Ok(connection);
         }
-        let _ = self.session.finish_request_body().await;
-        Ok(())
+        let joined = body.len().min(JOINED_BYTES_MAX);
+        let mut wire = wire(plan, joined).ok_or_else(unwritable)?;
+        wire.extend_from_slice(&body[..joined]);
+        let first = self.write(&wire, timeout).await;
+        first.map_err(|error| Failure::NoResponse(error.to_string()))?;
+        if joined < body.len() {
+            let _ = self.write(&body[joined..], timeout).await;
+        }
+        Ok(self.awaiting())
     }
 
+    /// Sends the head of a body that comes in pieces, or of an upgrade.
+    pub async fn begin(self, head: RequestHeader, timeout: Duration) -> Result<Connection, Failure> {
+        let mut connection = self.awaiting();
+        connection.session.set_write_timeout(Some(timeout));
+        let sent = connection.session.write_request_header(Box::new(head)).await;
+        sent.map_err(|error| Failure::NoResponse(outward(&error)))?;
+        Ok(connection)
+    }
+
+    async fn write(&mut self, bytes: &[u8], timeout: Duration) -> io::Result<()> {
+        let write = async {
+            self.stream.write_all(bytes).await?;
+            self.stream.flush().await
+        };
+        pingora_timeout::fast_timeout::fast_timeout(timeout, write).await.map_err(|_| io::ErrorKind::TimedOut)?
+    }
+
+    fn awaiting(self) -> Connection {
+        let session = HttpSession::H1(v1::client::HttpSession::new_with_options(self.stream, &*self.peer));
+        Connection { session: Box::new(session), peer: self.peer, provider: self.provider }
+    }
+}
+
+impl Connection {
     /// The final response head; informational ones (100, 103) are passed over, 101 is final.
-    pub async fn response_head(&mut self, timeout: Duration) -> Result<ResponseHeader, Failure> {
+    pub async fn response_head(&mut self, timeout: Duration) -> Result<ResponseHead, Failure> {
         self.session.set_read_timeout(Some(timeout));
         loop {
             self.session.read_response_header().await.map_err(|error| match error.etype() {
@@ -115,18 +169,21 @@ impl Connection {
                 return Err(Failure::NoResponse("the response has no head".to_owned()));
             };
             if !head.status.is_informational() || head.status == http::StatusCode::SWITCHING_PROTOCOLS {
-                return Ok(head.clone());
+                return Ok(head.as_owned_parts());
             }
         }
     }
 
-    /// Back into the pool, when the response was read to its end; closed otherwise.
-    pub async fn release(mut self, whole: bool) {
-        if whole {
-            let idle = self.peer.options.idle_timeout;
-            self.provider.connector.release_http_session(self.session, &*self.peer, idle).await;
-        } else {
-            self.session.shutdown().await;
+    /// Back among the idle ones, when the response was read to its end; closed otherwise.
+    pub async fn release(self, whole: bool) {
+        match *self.session {
+            HttpSession::H1(mut session) if whole => {
+                session.respect_keepalive();
+                if let (Some(stream), Some(address)) = (session.reuse().await, self.peer.address().as_inet()) {
+                    self.provider.idle.put(*address, stream);
+                }
+            }
+            mut broken => broken.shutdown().await,
         }
     }
 }
@@ -146,64 +203,95 @@ pub struct HeadPlan<'a> {
     pub caller_key_may_pass: bool,
 }
 
-/// The request head for a provider: end-to-end headers as they came, the key replaced, ours removed.
-pub fn head(plan: &HeadPlan<'_>) -> pingora_error::Result<RequestHeader> {
-    let mut head = plan.original.clone();
-    strip_hop_by_hop(&mut head);
-    let ours: Vec<HeaderName> =
-        head.headers.keys().filter(|name| name.as_str().starts_with("x-farebox-")).cloned().collect();
-    for name in ours {
-        head.remove_header(&name);
+/// The head as it goes over the wire: what most requests need of it. `None`: it cannot be written.
+fn wire(plan: &HeadPlan<'_>, room: usize) -> Option<BytesMut> {
+    let target = target(plan);
+    if target.bytes().any(|byte| byte <= b' ' || byte == 0x7f) {
+        return None;
     }
-    head.remove_header(&header::EXPECT);
-    head.set_version(http::Version::HTTP_11);
-    set_key(&mut head, plan)?;
-    let base: &BaseUrl = &plan.provider.settings.base_url;
-    let query = plan.query.map(|query| without_key(query, own_key(plan)));
-    let mut path = route::join(&base.path, plan.rest);
-    if let Some(query) = query.filter(|query| !query.is_empty()) {
-        path.push('?');
-        path.push_str(&query);
-    }
-    head.set_raw_path(path.as_bytes())?;
-    head.insert_header(header::HOST, base.authority())?;
-    for (name, value) in &plan.provider.settings.headers {
-        head.insert_header(name.clone(), value.expose().as_str())?;
-    }
-    if plan.identity {
-        head.insert_header(header::ACCEPT_ENCODING, "identity")?;
-    }
-    frame(&mut head, plan.framing)?;
-    Ok(head)
+    let mut wire = BytesMut::with_capacity(1_024 + room);
+    wire.put_slice(plan.original.method.as_str().as_bytes());
+    wire.put_u8(b' ');
+    wire.put_slice(target.as_bytes());
+    wire.put_slice(b" HTTP/1.1\r\n");
+    headers(plan, &mut |name, value| {
+        wire.put_slice(name);
+        wire.put_slice(b": ");
+        wire.put_slice(value.as_bytes());
+        wire.put_slice(b"\r\n");
+        Some(())
+    })?;
+    wire.put_slice(b"\r\n");
+    Some(wire)
 }
 
-fn frame(head: &mut RequestHeader, framing: Framing) -> pingora_error::Result<()> {
-    match framing {
-        Framing::Nothing => {
-            head.remove_header(&header::CONTENT_LENGTH);
-        }
-        Framing::Length(bytes) => head.insert_header(header::CONTENT_LENGTH, HeaderValue::from(bytes))?,
-        Framing::Chunked => {
-            head.remove_header(&header::CONTENT_LENGTH);
-            head.insert_header(header::TRANSFER_ENCODING, "chunked")?;
+/// The head for pingora, which must know it where it frames the body, or has none.
+pub fn head(plan: &HeadPlan<'_>) -> Option<RequestHeader> {
+    let mut head = RequestHeader::build(plan.original.method.clone(), target(plan).as_bytes(), None).ok()?;
+    head.set_version(http::Version::HTTP_11);
+    headers(plan, &mut |name, value| {
+        head.append_header(String::from_utf8_lossy(name).into_owned(), value.clone()).ok().map(drop)
+    })?;
+    Some(head)
+}
+
+/// The path at the provider and the query.
+fn target(plan: &HeadPlan<'_>) -> String {
+    let mut target = route::join(&plan.provider.settings.base_url.path, plan.rest);
+    let query = plan.query.map(|query| without_key(query, own_key(plan)));
+    if let Some(query) = query.filter(|query| !query.is_empty()) {
+        target.push('?');
+        target.push_str(&query);
+    }
+    target
+}
+
+/// The headers for a provider, one after the other: end-to-end ones as they came, the key replaced, ours removed.
+/// `None` when one cannot be written.
+fn headers(plan: &HeadPlan<'_>, put: &mut impl FnMut(&[u8], &HeaderValue) -> Option<()>) -> Option<()> {
+    let settings = &plan.provider.settings;
+    let original = &plan.original.headers;
+    put(b"host", &HeaderValue::try_from(settings.base_url.authority()).ok()?)?;
+    let nominated = nominated(original.get_all(header::CONNECTION).iter());
+    let own_key = own_key(plan);
+    let replaced = |name: &HeaderName| {
+        HOP_BY_HOP.contains(name)
+            || *name == header::HOST
+            || *name == header::EXPECT
+            || *name == header::CONTENT_LENGTH
+            || name.as_str().starts_with("x-farebox-")
+            || own_key && KEY_HEADERS.contains(name)
+            || plan.identity && *name == header::ACCEPT_ENCODING
+            || settings.headers.iter().any(|(set, _)| set.eq_ignore_ascii_case(name.as_str()))
+            || nominated.contains(name)
+    };
+    // The spelling of names passes as well. pingora keeps both maps in one order.
+    let mut spelled = plan.original.case_header_iter();
+    for (name, value) in original {
+        let spelling = spelled.next().map_or(name.as_str().as_bytes(), |(spelling, _)| spelling.as_slice());
+        if !replaced(name) {
+            put(spelling, value)?;
         }
     }
-    Ok(())
+    if let ProviderKey::Own(key) = &settings.key {
+        let (name, value) = key_header(plan.dialect, settings.flavor, key);
+        put(name.as_bytes(), &HeaderValue::try_from(value).ok()?)?;
+    }
+    for (name, value) in &settings.headers {
+        put(name.as_bytes(), &HeaderValue::from_str(value.expose()).ok()?)?;
+    }
+    if plan.identity {
+        put(b"accept-encoding", &HeaderValue::from_static("identity"))?;
+    }
+    match plan.framing {
+        Framing::Nothing => Some(()),
+        Framing::Length(bytes) => put(b"content-length", &HeaderValue::from(bytes)),
+        Framing::Chunked => put(b"transfer-encoding", &HeaderValue::from_static("chunked")),
+    }
 }
 
 fn own_key(plan: &HeadPlan<'_>) -> bool {
     !matches!(plan.provider.settings.key, ProviderKey::FromCaller) || !plan.caller_key_may_pass
-}
-
-fn set_key(head: &mut RequestHeader, plan: &HeadPlan<'_>) -> pingora_error::Result<()> {
-    if own_key(plan) {
-        for name in KEY_HEADERS {
-            head.remove_header(name);
-        }
-    }
-    let ProviderKey::Own(key) = &plan.provider.settings.key else { return Ok(()) };
-    let (name, value) = key_header(plan.dialect, plan.provider.settings.flavor, key);
-    head.insert_header(name, value)
 }
 
 /// How a dialect carries a key.
@@ -225,14 +313,11 @@ fn without_key(query: &str, cut: bool) -> String {
     kept.join("&")
 }
 
-/// Removes the hop-by-hop headers and those that `connection` names.
-fn strip_hop_by_hop(head: &mut RequestHeader) {
-    for name in nominated(head.headers.get_all(header::CONNECTION).iter()) {
-        head.remove_header(name.as_str());
-    }
-    for name in HOP_BY_HOP {
-        head.remove_header(name);
-    }
+/// The request has a path or a header that cannot be passed on.
+pub fn unwritable() -> Failure {
+    Failure::NotConnected(
+        "the request cannot be written: its path or a header has bytes that may not stand there".to_owned(),
+    )
 }
 
 /// Header names that `connection` nominates; never those that routing and framing rest on.
