@@ -94,7 +94,6 @@ impl House {
         let metrics = metrics.map_err(|error| Failure::Fault(error.to_string()))?;
         metrics.catalog_in_force(catalog.models(None).len(), catalog.version());
         metrics.in_force(Reloaded::Catalog, true, clock.now());
-        metrics.in_force(Reloaded::Rules, true, clock.now());
         metrics.ledger_queue_capacity.set(f64_of(settings.ledger.backlog_events_max));
         let counter = Arc::new(Counter::new(random_key()?));
         let reader = Reader::open(&settings.data_dir).map_err(|error| Failure::Fault(error.to_string()))?;

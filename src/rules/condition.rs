@@ -415,7 +415,7 @@ impl BudgetState {
         }
     }
 
-    fn wanted(&self) -> String {
+    pub fn wanted(&self) -> String {
         let compared = [("used", self.used), ("committed", self.committed), ("remaining", self.remaining)];
         let mut wanted: Vec<String> =
             compared.iter().filter_map(|(what, compare)| compare.map(|compare| format!("{what} {compare}"))).collect();

@@ -15,12 +15,14 @@ mod standing;
 pub mod syntax;
 mod timing;
 mod trace;
+mod words;
 
 pub use decide::{OUTPUT_TOKENS_MIN, affordable_output, demand_of};
 pub use decision::{CallBound, CallLimit, Decision, Otherwise, Refused, Swap, Verdict, Warning};
 pub use question::Question;
 pub use standing::InForce;
 pub use trace::{Found, Kind, Tried};
+pub use words::{Change, ChangeKind, changes};
 
 use std::sync::Arc;
 

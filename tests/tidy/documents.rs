@@ -3,6 +3,7 @@
 use super::source::{House, SourceFile};
 use farebox::catalog;
 use farebox::config::{self, Surroundings};
+use farebox::rules::{selftest, syntax};
 use std::path::Path;
 
 struct Block {
@@ -17,6 +18,7 @@ pub fn untrue_examples(house: &House) -> Vec<String> {
     for file in documents(house) {
         for block in blocks(&file.text) {
             let fault = match block.language.as_str() {
+                "yaml" if file.path == "docs/rules.md" => rules_fault(&block.text),
                 "yaml" if block.text.lines().any(|line| line.starts_with("models:")) => catalog_fault(&block.text),
                 "yaml" => configuration_fault(&block.text),
                 "json" => serde_json::from_str::<serde_json::Value>(&block.text).err().map(|error| error.to_string()),
@@ -45,6 +47,23 @@ fn configuration_fault(text: &str) -> Option<String> {
     // Certificates and the like are not here.
     faults.faults.retain(|fault| !fault.what.contains("No such file"));
     (!faults.faults.is_empty()).then(|| faults.to_string())
+}
+
+/// An example of rules is a file, or the sections of one; its tests pass, and there is nothing to warn of.
+fn rules_fault(text: &str) -> Option<String> {
+    let margin = text.lines().next().map_or(0, |line| line.len() - line.trim_start().len());
+    let text: String = text.lines().map(|line| line.get(margin..).unwrap_or_default().to_owned() + "\n").collect();
+    let text = if text.contains("version:") { text } else { format!("version: 1\n{text}") };
+    let shipped = catalog::file::shipped().unwrap();
+    let known = syntax::Known { catalog: Some(&shipped), providers: &[] };
+    let loaded = match syntax::load(&[("example.yaml", &text)], &known) {
+        Ok(loaded) => loaded,
+        Err(faults) => return Some(faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),
+    };
+    let warnings = loaded.warnings.iter().map(ToString::to_string);
+    let failed = loaded.tests.iter().flat_map(|test| selftest::run(&loaded.rules, test, &known).faults);
+    let faults: Vec<String> = warnings.chain(failed).collect();
+    (!faults.is_empty()).then(|| faults.join("\n"))
 }
 
 /// An example of a catalog is an overlay on ours.

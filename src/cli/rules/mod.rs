@@ -2,7 +2,9 @@
 
 mod backtest;
 mod check;
+mod explain;
 mod test;
+mod versions;
 
 use crate::app::rules::{self, Files};
 use crate::catalog::Catalog;
@@ -28,6 +30,16 @@ enum Command {
     Test(test::Arguments),
     /// Replay the ledger through other rules: what they would have blocked, swapped and saved.
     Backtest(backtest::Arguments),
+    /// Show what the rules do with a call, and why.
+    Explain(Box<explain::Arguments>),
+    /// Write the JSON Schema of rules files, for editors, to standard output.
+    Schema,
+    /// Show what another version of the rules says otherwise.
+    Diff(versions::DiffArguments),
+    /// Go back to an earlier version; a running node takes it up.
+    Rollback(versions::RollbackArguments),
+    /// List the versions that were applied.
+    History(versions::HistoryArguments),
 }
 
 /// Which rules a command is about.
@@ -57,6 +69,14 @@ pub fn run(arguments: &RulesArgs) -> ExitCode {
         Command::Check(arguments) => check::run(arguments),
         Command::Test(arguments) => test::run(arguments),
         Command::Backtest(arguments) => backtest::run(arguments),
+        Command::Explain(arguments) => explain::run(arguments),
+        Command::Schema => {
+            println!("{:#}", crate::rules::syntax::schema());
+            ExitCode::SUCCESS
+        }
+        Command::Diff(arguments) => versions::diff(arguments),
+        Command::Rollback(arguments) => versions::rollback(arguments),
+        Command::History(arguments) => versions::history(arguments),
     }
 }
 
@@ -66,16 +86,28 @@ impl Place {
     /// # Errors
     /// The configuration, the catalog or a file cannot be read.
     pub fn find(&self) -> Result<Found, String> {
+        let mut found = self.find_folder()?;
+        let paths = if self.paths.is_empty() { std::slice::from_ref(&found.rules_dir) } else { &self.paths };
+        let mut files = Vec::new();
+        for path in paths {
+            files.extend(if path == &found.rules_dir { rules::read(path)? } else { files_at(path)? });
+        }
+        found.files = files;
+        Ok(found)
+    }
+
+    /// The configured folder.
+    pub fn configured(config: Option<&PathBuf>) -> Place {
+        Place { paths: Vec::new(), config: config.cloned() }
+    }
+
+    /// Everything but the files.
+    pub fn find_folder(&self) -> Result<Found, String> {
         let settings = config::load(self.config.clone(), &Surroundings::of_this_process());
         let settings = settings.map_err(|faults| faults.to_string())?;
-        let mut files = Vec::new();
-        let paths = if self.paths.is_empty() { std::slice::from_ref(&settings.rules_dir) } else { &self.paths };
-        for path in paths {
-            files.extend(files_at(path)?);
-        }
         let providers = &settings.proxy.providers;
         Ok(Found {
-            files,
+            files: Vec::new(),
             catalog: crate::app::load_catalog(&settings.catalog_overlays)?,
             providers: providers.iter().map(|provider| Arc::clone(&provider.name)).collect(),
             dialects: providers.iter().map(|provider| (Arc::clone(&provider.name), provider.dialect)).collect(),

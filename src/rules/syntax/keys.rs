@@ -320,7 +320,7 @@ pub const EXPECT: Table = Table {
 };
 
 /// Every table, for the schema.
-pub const TABLES: [&Table; 17] = [
+pub const TABLES: [&Table; 18] = [
     &FILE,
     &BUDGET,
     &WINDOW,
@@ -336,6 +336,7 @@ pub const TABLES: [&Table; 17] = [
     &BUDGET_STATE,
     &TEST,
     &GIVEN,
+    &CALLER,
     &REQUEST,
     &EXPECT,
 ];

@@ -1,8 +1,11 @@
 //! What is wrong between rules: names, references, rules that are never reached, swaps in a circle.
 
+mod reach;
+
 use super::section::Notes;
 use super::{Known, Written};
 use crate::budget::Budget;
+use crate::budget::window::WindowRule;
 use crate::rules::condition::Measure;
 use crate::yaml::nearest;
 use std::collections::HashMap;
@@ -12,7 +15,12 @@ pub fn between(written: &mut Written, known: &Known<'_>, notes: &Notes) {
     names(written, notes);
     asked_budgets(written, notes);
     alerts(written, notes);
-    let _ = known;
+    same_budgets(written, notes);
+    models(written, known, notes);
+    providers(written, known, notes);
+    reach::unreachable(written, notes);
+    reach::circles(written, notes);
+    reach::never_true(written, notes);
 }
 
 /// One name is one rule, of whatever kind: refusals, reports and accounts go by it.
@@ -42,25 +50,21 @@ fn asked_budgets(written: &Written, notes: &Notes) {
             notes.fault(*place, format!("there is no budget `{name}`"), unknown(name));
             continue;
         };
-        if let Some(remaining) = state.remaining
-            && remaining.measure != Measure::Of(budget.unit)
-        {
-            notes.fault(
-                *place,
-                format!("`remaining` counts something else than the limit of `{name}`"),
-                "write it in the limit's unit",
-            );
+        if state.remaining.is_some_and(|remaining| remaining.measure != Measure::Of(budget.unit)) {
+            let what = format!("`remaining` counts something else than the limit of `{name}`");
+            notes.fault(*place, what, "write it in the limit's unit");
+        }
+        if state.runs_out.is_some() && !matches!(budget.window, WindowRule::Calendar { .. }) {
+            let what = format!("`{name}` has no window that ends, so it cannot be projected to its end");
+            notes.fault(*place, what, "write `used:` or `remaining:`");
         }
     }
     for (name, unit, place) in &written.places.spent {
         match budgets.get(&**name) {
             None => notes.fault(*place, format!("there is no budget `{name}`"), unknown(name)),
             Some(budget) if budget.unit != *unit => {
-                notes.fault(
-                    *place,
-                    format!("this counts something else than the limit of `{name}`"),
-                    "write it in the limit's unit",
-                );
+                let what = format!("this counts something else than the limit of `{name}`");
+                notes.fault(*place, what, "write it in the limit's unit");
             }
             Some(_) => {}
         }
@@ -84,12 +88,68 @@ fn alerts(written: &mut Written, notes: &Notes) {
                 }
             }
             if !found {
-                notes.fault(
-                    pattern.place,
-                    format!("no budget is called `{}`", pattern.value.text()),
-                    "name a budget of these files",
-                );
+                let what = format!("no budget is called `{}`", pattern.value.text());
+                notes.fault(pattern.place, what, "name a budget of these files");
             }
         }
+    }
+}
+
+/// Two budgets for the same calls in the same window and unit: only the smaller one ever matters.
+fn same_budgets(written: &Written, notes: &Notes) {
+    let mut first: HashMap<String, Arc<str>> = HashMap::new();
+    for (rule, place) in written.rules.budgets.iter().zip(&written.places.budgets) {
+        let Some((_, budget)) = rule.versions.first() else { continue };
+        let same =
+            format!("{:?}{:?}{:?}{:?}{:?}", rule.scope, rule.for_each, budget.window, budget.unit, budget.hardness);
+        match first.get(&same) {
+            None => drop(first.insert(same, Arc::clone(&rule.head.name))),
+            Some(other) => notes.warning(
+                *place,
+                format!(
+                    "`{}` counts the same calls in the same window as `{other}`: only the smaller limit matters",
+                    rule.head.name
+                ),
+                "remove one of the two",
+            ),
+        }
+    }
+}
+
+fn models(written: &Written, known: &Known<'_>, notes: &Notes) {
+    let Some(catalog) = known.catalog else { return };
+    for (name, place) in &written.places.models {
+        let named = name.split_once('/').and_then(|(provider, model)| catalog.resolve(provider, model));
+        let offer =
+            named.or_else(|| catalog.providers_of(name).first().and_then(|provider| catalog.resolve(provider, name)));
+        match offer {
+            None => {
+                let models = catalog.models(None);
+                let remedy = match nearest(name, models.iter().map(|model| &*model.id)) {
+                    Some(near) => format!("write `{near}`, or add the model to a catalog of your own"),
+                    None => "add it to a catalog of your own; until then its calls have no price".to_owned(),
+                };
+                notes.warning(*place, format!("the catalog knows no model `{name}`"), remedy);
+            }
+            Some(offer) if !offer.model.is_priced() => {
+                let what = format!("the catalog has no price for `{name}`, and hard money budgets refuse it");
+                notes.warning(*place, what, "add its rates to a catalog of your own, or write `unpriced: admit`");
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+fn providers(written: &Written, known: &Known<'_>, notes: &Notes) {
+    if known.providers.is_empty() {
+        return;
+    }
+    for (name, place) in written.places.providers.iter().filter(|(name, _)| !known.providers.contains(name)) {
+        let names = || known.providers.iter().map(|name| &**name);
+        let remedy = match nearest(name, names()) {
+            Some(near) => format!("write `{near}`"),
+            None => format!("configured are {}", names().collect::<Vec<_>>().join(", ")),
+        };
+        notes.fault(*place, format!("there is no provider `{name}`"), remedy);
     }
 }

@@ -8,9 +8,12 @@ pub mod keys;
 mod lint;
 mod read;
 pub mod scalar;
+mod schema;
 mod section;
 mod tests_of_files;
 mod values;
+
+pub use schema::schema;
 
 use super::selftest::SelfTest;
 use super::{RuleSet, set};
@@ -66,6 +69,42 @@ pub fn load(files: &[(&str, &str)], known: &Known<'_>) -> Result<Loaded, Vec<Fau
     read.rules.version = version(files);
     let rules = RuleSet::new(read.rules);
     Ok(Loaded { rules, tests: read.tests, warnings: yaml::told(notes.warnings.into_inner(), files) })
+}
+
+/// A test as it would stand in a file, of `key=value` words: for `farebox rules explain`.
+///
+/// # Errors
+/// What cannot be read, placed in the file that the words would make.
+pub fn described(
+    caller: &[String],
+    request: &[String],
+    spent: &[String],
+    at: Option<&str>,
+) -> Result<SelfTest, Vec<Fault>> {
+    let mut text = "version: 1\ntests:\n  - name: explained\n    expect: {decision: admit}\n    given:\n".to_owned();
+    for (section, words) in [("caller", caller), ("request", request), ("spent", spent)] {
+        text.push_str(&format!("      {section}:{}\n", if words.is_empty() { " ~" } else { "" }));
+        for word in words {
+            let (key, value) = word.split_once('=').unwrap_or((word, ""));
+            text.push_str(&format!("        {}: {}\n", quoted(key), quoted(value)));
+        }
+    }
+    text.push_str(&format!("      at: {}\n", at.map_or("~".to_owned(), quoted)));
+    let files = [("command line", text.as_str())];
+    let notes = Notes::default();
+    let root = yaml::parse(&text, 0, &mut notes.faults.borrow_mut());
+    let roots: Vec<(Arc<str>, Node)> = root.into_iter().map(|root| (Arc::from(files[0].0), root)).collect();
+    let tests = read::files(&roots, &notes).tests;
+    let faults = yaml::told(notes.faults.into_inner(), &files);
+    match tests.into_iter().next().filter(|_| faults.is_empty()) {
+        Some(test) => Ok(test),
+        None => Err(faults),
+    }
+}
+
+fn quoted(text: &str) -> String {
+    let plain: String = text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
+    format!("'{}'", plain.replace('\'', "''"))
 }
 
 /// The first 8 letters of BLAKE3 over all names (without their folder) and texts, each with its length before it; empty

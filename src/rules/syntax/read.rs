@@ -368,11 +368,8 @@ impl Reader<'_> {
             runs_out: yes("projected_to_run_out"),
             fits: yes("fits"),
         };
-        let says = state.used.is_some()
-            || state.committed.is_some()
-            || state.remaining.is_some()
-            || state.runs_out.is_some()
-            || state.fits.is_some();
+        let measures = ["used", "committed", "remaining", "projected_to_run_out", "fits"];
+        let says = measures.into_iter().any(|measure| section.find(measure).is_some());
         if !says {
             section.notes().fault(
                 section.place(),
