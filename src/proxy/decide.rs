@@ -285,7 +285,7 @@ impl<'a> Run<'a> {
             let Some(fork) = forks.pop() else { continue };
             match fork.without_a_target() {
                 Ok(course) => return Ok(course),
-                Err(no) => refused = Some(no),
+                Err(no) => refused = Some(*no),
             }
         }
     }
@@ -326,7 +326,7 @@ impl<'a> Fork<'a> {
         self.passed_over.push(Step { action: "passed over", rule: self.rule.clone(), model, why });
     }
 
-    fn without_a_target(mut self) -> Result<Course<'a>, Refused<'a>> {
+    fn without_a_target(mut self) -> Result<Course<'a>, Box<Refused<'a>>> {
         if let Some(ruled) = &mut self.base.ruled {
             ruled.steps.append(&mut self.passed_over.clone());
         }
@@ -337,7 +337,7 @@ impl<'a> Fork<'a> {
             .collect();
         let rule = self.rule.as_deref().unwrap_or("a rule").to_owned();
         if let Some(refusal) = self.refusal {
-            return Err(Refused { refusal, course: Some(self.base) });
+            return Err(Box::new(Refused { refusal, course: Some(self.base) }));
         }
         match self.swap.otherwise {
             Otherwise::Admit => {
@@ -350,7 +350,8 @@ impl<'a> Fork<'a> {
                     "The rule `{rule}` sends this call to another model, and none can serve it ({}). Nothing was sent.",
                     reasons.join("; ")
                 );
-                Err(Refused { refusal: refusal::because(RefusalKind::Blocked, message), course: Some(self.base) })
+                let refusal = refusal::because(RefusalKind::Blocked, message);
+                Err(Box::new(Refused { refusal, course: Some(self.base) }))
             }
         }
     }

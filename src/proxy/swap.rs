@@ -146,7 +146,7 @@ fn chat_limit<'m>(target: &Target, model: &'m Model) -> Option<&'m str> {
 }
 
 /// The member to write an output limit to where the body has none; `None`: this operation has no such limit.
-pub fn limit_member<'m>(dialect: Dialect, operation: Operation, target: &'m Target) -> Option<&'m str> {
+pub fn limit_member(dialect: Dialect, operation: Operation, target: &Target) -> Option<&str> {
     match (dialect, operation) {
         (Dialect::OpenAi, Operation::Chat) => {
             let known = target.offer.as_ref().and_then(|offer| chat_limit(target, &offer.model));

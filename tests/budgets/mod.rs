@@ -2,6 +2,7 @@
 //! would notice.
 
 mod caps;
+mod crash;
 mod limits;
 mod preview;
 mod refusals;
