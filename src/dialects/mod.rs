@@ -18,6 +18,7 @@ pub mod withhold;
 
 use crate::money::Usd;
 use crate::tokens::facts::RequestFacts;
+use crate::tokens::prompt::OutputSeen;
 pub use crate::tokens::prompt::PromptText;
 use crate::tokens::usage::TokenUsage;
 use serde::{Deserialize, Serialize};
@@ -219,6 +220,9 @@ pub struct Observation {
     /// `usage` is of the whole response. Else its input is as reported, but its output so far only a placeholder
     /// (Anthropic's `message_start` says 1 to 4) or a state between, and must not be booked.
     pub usage_is_final: bool,
+    /// How much of `output` was there at the newest cumulative report, which covers it exactly (Gemini's every event, the
+    /// continuous reports of vLLM and xAI). `None`: the report, if any, is a placeholder.
+    pub reported_upto: Option<OutputMark>,
     pub response_model: Option<Arc<str>>,
     pub response_id: Option<Arc<str>>,
     /// As reported: `default`, `flex`, `priority`, `batch` …
@@ -280,6 +284,40 @@ impl OutputText {
 
     pub fn is_empty(&self) -> bool {
         self.text.is_empty() && self.reasoning.is_empty() && self.dropped_bytes == 0 && self.tool_calls == 0
+    }
+}
+
+/// A place in an [`OutputText`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OutputMark {
+    text: usize,
+    reasoning: usize,
+    dropped_bytes: u64,
+    tool_calls: u32,
+}
+
+impl OutputText {
+    /// Its end, as it is now.
+    pub fn mark(&self) -> OutputMark {
+        OutputMark {
+            text: self.text.len(),
+            reasoning: self.reasoning.len(),
+            dropped_bytes: self.dropped_bytes,
+            tool_calls: self.tool_calls,
+        }
+    }
+}
+
+impl Observation {
+    /// Output that no report covers: what is left to count.
+    pub fn unreported_output(&self) -> OutputSeen<'_> {
+        let (output, mark) = (&self.output, self.reported_upto.unwrap_or_default());
+        OutputSeen {
+            text: output.text.get(mark.text..).unwrap_or_default(),
+            reasoning: output.reasoning.get(mark.reasoning..).unwrap_or_default(),
+            tool_calls: output.tool_calls.saturating_sub(mark.tool_calls),
+            dropped_bytes: output.dropped_bytes.saturating_sub(mark.dropped_bytes),
+        }
     }
 }
 

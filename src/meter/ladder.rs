@@ -3,7 +3,7 @@
 use crate::dialects::{Endpoint, Observation, Operation};
 use crate::tokens::count::Count;
 use crate::tokens::facts::RequestFacts;
-use crate::tokens::prompt::OutputCount;
+use crate::tokens::prompt::{OutputCount, OutputSeen};
 use crate::tokens::usage::{Kind, TokenUsage, UsageSource};
 
 /// Bytes of text that a token of English, code or JSON stands for, where nothing was counted.
@@ -21,7 +21,7 @@ pub struct Reading {
 pub struct Counts {
     /// Of the prompt, by kind; and whether it is exact (`tokens::bound::counted_input`).
     pub input: Option<(TokenUsage, bool)>,
-    /// Of the output that flowed ([`Observation::output`]).
+    /// Of the output that no report covers ([`Observation::unreported_output`]).
     pub output: Option<OutputCount>,
 }
 
@@ -38,8 +38,9 @@ impl Counts {
 ///
 /// - An error without usage used nothing: providers do not bill for it.
 /// - Usage that came with the ending is the truth.
-/// - Usage of a response that was cut (Anthropic's placeholder, a continuous report) is true of the input, if it names
-///   one; of the output the larger of report and count is taken.
+/// - A cumulative report of a response that was cut is the truth of what it covers; what flowed behind it is counted.
+/// - A placeholder (Anthropic's) is true of the input, if it names one; of the output the larger of report and count is
+///   taken.
 /// - Without usage, what went in and what flowed out is counted, and where nobody counted, estimated.
 pub fn reading(
     endpoint: &Endpoint,
@@ -78,13 +79,20 @@ fn cut_short(
     counts: &Counts,
 ) -> (TokenUsage, UsageSource) {
     let output = output_count(observation, counts);
+    let input_is_reported = usage.input_tokens() > 0;
     let mut input_is_exact = true;
-    if usage.input_tokens() == 0 {
+    if !input_is_reported {
         let (input, exact) = input_count(facts, counts);
         usage.add(&input);
         input_is_exact = exact;
     }
-    if output.visible.tokens.saturating_add(output.reasoning.tokens) > usage.output_tokens() {
+    if observation.reported_upto.is_some() {
+        if is_nothing(&observation.unreported_output()) && input_is_reported {
+            return (usage, UsageSource::Reported);
+        }
+        usage[Kind::Output] = usage[Kind::Output].saturating_add(output.visible.tokens);
+        usage[Kind::Reasoning] = usage[Kind::Reasoning].saturating_add(output.reasoning.tokens);
+    } else if output.visible.tokens.saturating_add(output.reasoning.tokens) > usage.output_tokens() {
         (usage[Kind::Output], usage[Kind::Reasoning]) = (output.visible.tokens, output.reasoning.tokens);
         (usage[Kind::OutputAudio], usage[Kind::OutputImage]) = (0, 0);
     }
@@ -131,18 +139,25 @@ fn source_of(input_is_exact: bool, output: OutputCount) -> UsageSource {
     if exact { UsageSource::Counted } else { UsageSource::Estimated }
 }
 
-/// Nobody counted: a token for every four bytes; of nothing, exactly none.
+/// Of what no report covers. Nobody counted: a token for every four bytes; of nothing, exactly none.
 fn output_count(observation: &Observation, counts: &Counts) -> OutputCount {
-    let exact = observation.output.is_empty();
+    let unreported = observation.unreported_output();
     counts.output.unwrap_or_else(|| OutputCount {
-        visible: Count { tokens: estimated_output(observation), exact },
+        visible: Count { tokens: estimated(&unreported), exact: is_nothing(&unreported) },
         reasoning: Count::ZERO,
     })
 }
 
-/// Tokens of the output so far, by its bytes.
+fn is_nothing(output: &OutputSeen<'_>) -> bool {
+    output.text.is_empty() && output.reasoning.is_empty() && output.dropped_bytes == 0 && output.tool_calls == 0
+}
+
+/// Tokens of the output that no report covers, by its bytes.
 pub(super) fn estimated_output(observation: &Observation) -> u64 {
-    let output = &observation.output;
+    estimated(&observation.unreported_output())
+}
+
+fn estimated(output: &OutputSeen<'_>) -> u64 {
     let kept = (output.text.len() + output.reasoning.len()) as u64;
     kept.saturating_add(output.dropped_bytes).div_ceil(BYTES_PER_TOKEN)
 }
@@ -190,6 +205,18 @@ mod tests {
         assert!(Counts::are_needed_for(&chat(), 200, &seen));
         assert_eq!(read(&seen, 200, &counts(99, 42)), (10, 42, UsageSource::Counted));
         assert_eq!(read(&reported(10, 50, false), 200, &counts(99, 42)), (10, 50, UsageSource::Counted));
+    }
+
+    #[test]
+    fn a_cumulative_report_of_a_cut_response_is_kept_and_only_what_flowed_behind_it_is_counted() {
+        let mut seen = reported(10, 50, false);
+        seen.output.push_text("what the report covers");
+        seen.reported_upto = Some(seen.output.mark());
+        assert_eq!(read(&seen, 200, &Counts::default()), (10, 50, UsageSource::Reported));
+        seen.output.push_text(" and more");
+        assert_eq!(seen.unreported_output().text, " and more");
+        assert_eq!(read(&seen, 200, &counts(99, 2)), (10, 52, UsageSource::Counted));
+        assert_eq!(read(&seen, 200, &Counts::default()), (10, 53, UsageSource::Estimated));
     }
 
     #[test]

@@ -91,7 +91,10 @@ impl ResponseMeter {
     pub fn output_tokens_so_far(&mut self) -> u64 {
         self.seen().map_or(0, |seen| {
             let reported = seen.usage.map_or(0, |usage| usage.output_tokens());
-            estimated_output(seen).max(reported)
+            match seen.reported_upto {
+                Some(_) => reported.saturating_add(estimated_output(seen)),
+                None => estimated_output(seen).max(reported),
+            }
         })
     }
 

@@ -9,7 +9,7 @@ use super::Proxy;
 use crate::budget::Demand;
 use crate::catalog::model::Terms;
 use crate::catalog::{Catalog, Offer, Pricing, Unpriced};
-use crate::dialects::{Dialect, Endpoint, Flavor, Observation, OutputText};
+use crate::dialects::{Dialect, Endpoint, Flavor, Observation};
 use crate::event::{Closing, Event, Outcome};
 use crate::ledger::admission::Reservation;
 use crate::meter::{Counts, Metered, Reading, ResponseHead, ResponseMeter, reading};
@@ -17,6 +17,7 @@ use crate::money::Usd;
 use crate::telemetry::Beside;
 use crate::tokens::facts::RequestFacts;
 use crate::tokens::history::Who;
+use crate::tokens::prompt::OutputSeen;
 use crate::tokens::usage::{TokenUsage, UsageSource};
 use bytes::Bytes;
 use http::header::{self, HeaderName};
@@ -224,9 +225,9 @@ impl Unsettled {
         self.call.endpoint.metered && self.may_be_billed() && silent
     }
 
-    /// What flowed out, for counting.
-    pub fn output(&self) -> Option<&OutputText> {
-        self.metered.as_ref().map(|metered| &metered.observation.output)
+    /// What flowed out and no report covers, for counting.
+    pub fn output(&self) -> Option<OutputSeen<'_>> {
+        self.metered.as_ref().map(|metered| metered.observation.unreported_output())
     }
 
     fn may_be_billed(&self) -> bool {

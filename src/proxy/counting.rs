@@ -11,7 +11,7 @@ use crate::meter::Counts;
 use crate::tokens::bound::counted_input;
 use crate::tokens::count::{Counter, always};
 use crate::tokens::facts::RequestFacts;
-use crate::tokens::prompt::{OutputSeen, PromptTally};
+use crate::tokens::prompt::PromptTally;
 use crate::tokens::usage::TokenUsage;
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -139,15 +139,7 @@ fn counts(counter: &Counter, open: &Unsettled) -> Counts {
         offer: call.offer.clone(),
     };
     let tokenizer = foresee::rule(call.offer.as_ref(), call.facts.requested_model.as_deref()).tokenizer;
-    let output = open.output().and_then(|output| {
-        let seen = OutputSeen {
-            text: &output.text,
-            reasoning: &output.reasoning,
-            tool_calls: output.tool_calls,
-            dropped_bytes: output.dropped_bytes,
-        };
-        counter.output(&tokenizer, &seen, &mut always).ok()
-    });
+    let output = open.output().and_then(|output| counter.output(&tokenizer, &output, &mut always).ok());
     Counts { input: input(counter, &prompt), output }
 }
 

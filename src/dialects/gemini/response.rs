@@ -53,6 +53,9 @@ fn read_chunk(reader: &mut Reader<'_>, seen: &mut Observation) -> Result<(), Bro
     // The grounding of a candidate is repeated as it grows.
     seen.tool_calls[Kind::WebSearch] = seen.tool_calls[Kind::WebSearch].max(searches);
     seen.usage_is_final |= has_usage && seen.finished;
+    if has_usage {
+        seen.reported_upto = Some(seen.output.mark());
+    }
     Ok(())
 }
 

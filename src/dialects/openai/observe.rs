@@ -61,6 +61,9 @@ fn body(operation: Operation, flavor: Flavor, bytes: &[u8], whole: Whole, seen: 
         reported.cached_beside(said.cached_beside);
         let told = seen.finished || seen.finish_reason.is_some() || !said.has_choices;
         let is_final = told && !seen.pending;
+        if !is_final {
+            seen.reported_upto = Some(seen.output.mark());
+        }
         take_usage(reported, is_final, operation, flavor, seen);
     } else if let Some(millis) = said.duration_millis.filter(|_| operation == Operation::Transcription) {
         seen.usage = Some(crate::tokens::usage::TokenUsage::ZERO.with(Kind::AudioMillis, millis));
