@@ -60,7 +60,7 @@ pub fn serve(settings: Settings) -> Result<(), Failure> {
     let log = Log::start(&settings.log);
     trusted_authorities(&settings)?;
     raise_open_files();
-    let house = House::build(&settings, log)?;
+    let house = House::build(&settings, log, Arc::new(SystemClock))?;
     let sockets = Sockets::open(&settings)?;
     let runtime = runtime("request", settings.threads)?;
     let admin = runtime_of_admin()?;
@@ -82,8 +82,7 @@ struct House {
 }
 
 impl House {
-    fn build(settings: &Settings, log: Log) -> Result<House, Failure> {
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    fn build(settings: &Settings, log: Log, clock: Arc<dyn Clock>) -> Result<House, Failure> {
         let catalog = load_catalog(&settings.catalog_overlays).map_err(Failure::Fault)?;
         let folder = RulesFolder::new(settings);
         let rules = folder.begin(&catalog, clock.now()).map_err(Failure::Fault)?;
@@ -538,3 +537,6 @@ fn exposition(proxy: &Proxy) -> String {
 fn f64_of(count: u64) -> f64 {
     count as f64
 }
+
+#[cfg(test)]
+mod tests;

@@ -320,3 +320,26 @@ async fn refuse_failed(
     };
     refuse(proxy, session, arrived, refused).await;
 }
+
+/// A panic: a fault of ours. The attempt that was under way booked itself when it was dropped; whoever asked is told, as
+/// far as nothing was written yet, and his connection ends.
+pub async fn broke_down(proxy: &Proxy, session: &mut ServerSession) {
+    let path = std::str::from_utf8(session.req_header().raw_path()).unwrap_or("/").to_owned();
+    tracing::error!(path, "an exchange broke down; what it had sent is in the ledger");
+    if session.response_written().is_none() {
+        let provider = match way(&path, &proxy.settings.path_prefix, |name| proxy.is_provider(name)) {
+            Way::Named { provider, .. } => proxy.providers.get(provider),
+            Way::House(_) | Way::Own(_) | Way::Nowhere => None,
+        };
+        let dialect = provider.map_or(Dialect::OpenAi, |provider| provider.settings.dialect);
+        let refused = refusal::because(
+            RefusalKind::Internal,
+            "Farebox itself failed at this request. What reached a provider is in the ledger; the log has the reason.",
+        );
+        proxy.telemetry.metrics.refused(refused.kind);
+        let body = dialect.refusal(&refused);
+        session.set_keepalive(None);
+        downstream::respond_json(session, body.status, &body.headers, body.body).await;
+    }
+    session.shutdown().await;
+}

@@ -13,6 +13,7 @@ pub mod egress;
 pub mod exchange;
 pub mod fit;
 pub mod foresee;
+pub mod head;
 pub mod health;
 pub mod limits;
 pub mod marks;
@@ -40,12 +41,14 @@ use crate::tokens::history::OutputHistory;
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use downstream::BODY_PERMIT_BYTES;
+use futures_util::FutureExt;
 use pingora_core::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream};
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::ShutdownWatch;
 use provider::Provider;
 use settings::Settings;
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::Semaphore;
@@ -147,18 +150,17 @@ impl HttpServerApp for DataPort {
         shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
         let settings = &self.0.settings;
-        let head_within = settings.client_keepalive + settings.request_timeout;
-        match pingora_timeout::fast_timeout::fast_timeout(head_within, session.read_request()).await {
-            Ok(Ok(true)) => {}
-            Ok(Ok(false)) => return None,
-            Ok(Err(error)) => {
+        match head::read(&mut session, settings.request_timeout).await {
+            Some(Ok(true)) => {}
+            Some(Ok(false)) => return None,
+            Some(Err(error)) => {
                 if *error.etype() == pingora_error::ErrorType::InvalidHTTPHeader {
                     let _ = session.respond_error(400).await;
                 }
                 session.shutdown().await;
                 return None;
             }
-            Err(_) => {
+            None => {
                 session.shutdown().await;
                 return None;
             }
@@ -171,8 +173,13 @@ impl HttpServerApp for DataPort {
             session.set_keepalive(Some(settings.client_keepalive.as_secs().max(1)));
         }
         let _under_way = UnderWay::begin(&self.0);
-        exchange::exchange(&self.0, &mut session).await;
-        let persistent = HttpPersistentSettings::for_session(&session);
+        let journey = AssertUnwindSafe(exchange::exchange(&self.0, &mut session)).catch_unwind();
+        if journey.await.is_err() {
+            exchange::broke_down(&self.0, &mut session).await;
+            return None;
+        }
+        let mut persistent = HttpPersistentSettings::for_session(&session);
+        persistent.set_user_context(Box::new(head::Kept));
         let reusable = session.finish().await.ok().flatten()?;
         Some(ReusedHttpStream::from_reusable_stream(reusable, persistent))
     }

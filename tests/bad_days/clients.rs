@@ -1,5 +1,6 @@
 //! Clients that leave, dawdle, shout or cheat.
 
+use crate::support::unending::Unending;
 use crate::support::wire::Wire;
 use crate::support::{Shop, chat, shop};
 use farebox::simulator::Ending;
@@ -100,6 +101,46 @@ async fn a_client_that_sends_its_head_too_slowly_is_shown_out() {
     let heard = wire.rest().await;
     assert!(heard.is_empty() || heard.starts_with("HTTP/1.1 408"), "{heard}");
     assert_eq!(shop.chat("Hi").answered().await.status, 200);
+}
+
+#[tokio::test]
+async fn a_head_has_its_own_time_on_a_new_connection_and_on_a_kept_one() {
+    // Far below the time for which a connection may idle (75 s), which a test would not wait for.
+    let shop = shop().with_setting("request_timeout: 300ms").open().await;
+    let mut fresh = Wire::to(shop.address()).await;
+    fresh.say("POST /v1/chat/completions HTTP/1.1\r\n").await;
+    assert!(!fresh.rest().await.contains("200 OK"));
+    let mut kept = Wire::to(shop.address()).await;
+    let body = chat("Hi").to_string();
+    let length = body.len();
+    kept.say(format!("POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n{body}")).await;
+    kept.until(|heard| heard.contains("fp_simulator")).await;
+    // By now the connection idles, and is woken by the beginning of a head.
+    shop.rows(1).await;
+    kept.say("POST /v1/chat").await;
+    assert!(!kept.rest().await.contains("200 OK"));
+    assert_eq!(shop.rows(1).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_right_at_the_dialects_ending_has_heard_it_all() {
+    let provider = Unending::start().await;
+    let base_url = format!("base_url: http://{}/v1", provider.address);
+    let shop = shop().with_provider("unending", "openai", &[&base_url]).open().await;
+    for (events, outcome, complete) in [(3, "caller_cancelled", false), (4, "ok", true)] {
+        provider.say_only(events);
+        let body = crate::support::with(chat("Say something."), json!({"stream": true}));
+        let mut stream = shop.post("/unending/v1/chat/completions", &body).streaming().await;
+        let ending = if complete { "[DONE]" } else { "\"two\"" };
+        stream.read_until(|body| body.contains(ending)).await;
+        drop(stream);
+        let count = usize::from(complete) + 1;
+        let row = shop.rows(count).await.remove(count - 1);
+        assert_eq!((row.outcome.as_deref(), row.complete), (Some(outcome), complete), "{row:#?}");
+    }
+    // What it reported came before its end: the true usage.
+    let rows = shop.rows(2).await;
+    assert_eq!((rows[1].usage_source.as_deref(), rows[1].usage.output_tokens()), (Some("reported"), 2));
 }
 
 #[tokio::test]

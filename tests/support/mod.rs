@@ -4,6 +4,7 @@ pub mod asking;
 pub mod egress;
 pub mod shop;
 pub mod tls;
+pub mod unending;
 pub mod wire;
 
 pub use asking::{Answered, Asking, asking};
