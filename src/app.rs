@@ -3,6 +3,7 @@
 //! Start: log, catalog, rules, ledger (which recovers), proxy, sockets, admin port, data port, signals. Stop: no new
 //! connections, exchanges under way finish (bounded), counting ends, the ledger folds everything and closes.
 
+use self::doorkeeper::Doorkeeper;
 use self::rules::RulesFolder;
 use crate::api::{self, ApiState, ProviderReadiness, Readiness};
 use crate::catalog::{self, Catalog};
@@ -13,6 +14,7 @@ use crate::ledger::Ledger;
 use crate::proxy::caller::Namer;
 use crate::proxy::counting::Counting;
 use crate::proxy::provider::Provider;
+use crate::proxy::settings::Access;
 use crate::proxy::{DataPort, Parts, Proxy};
 use crate::queries::lately::{Answers, answers_lately};
 use crate::queries::view::ExchangeView;
@@ -34,6 +36,7 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
+mod doorkeeper;
 pub mod history;
 pub mod rules;
 
@@ -79,6 +82,7 @@ struct House {
     clock: Arc<dyn Clock>,
     overlays: Vec<PathBuf>,
     rules: Arc<RulesFolder>,
+    doorkeeper: Option<Doorkeeper>,
 }
 
 impl House {
@@ -97,6 +101,10 @@ impl House {
         let counter = Arc::new(Counter::new(random_key()?));
         let reader = Reader::open(&settings.data_dir).map_err(|error| Failure::Fault(error.to_string()))?;
         let asked = reader.clone();
+        let doorkeeper = match settings.proxy.access {
+            Access::Open => None,
+            Access::Keys => Some(Doorkeeper::open(&settings.data_dir, &reader)?),
+        };
         let proxy = Proxy::new(Parts {
             settings: settings.proxy.clone(),
             catalog: Arc::new(ArcSwap::from_pointee(catalog)),
@@ -107,13 +115,14 @@ impl House {
             telemetry: Arc::new(Telemetry::new(metrics, log)),
             clock: Arc::clone(&clock),
             namer: Namer::new(kept_key(&settings.data_dir)?),
+            keyring: doorkeeper.as_ref().map(|doorkeeper| doorkeeper.keyring()),
         });
         let proxy = proxy.map_err(|error| Failure::Fault(error.to_string()))?;
         let proxy = Arc::new(proxy);
         remember_answers(&proxy, &reader);
         let overlays = settings.catalog_overlays.clone();
         folder.begun(&proxy);
-        Ok(House { proxy, reader, clock, overlays, rules: Arc::new(folder) })
+        Ok(House { proxy, reader, clock, overlays, rules: Arc::new(folder), doorkeeper })
     }
 
     fn run(
@@ -133,6 +142,9 @@ impl House {
         let fds = Arc::new(Mutex::new(sockets.fds));
         let listening = Arc::clone(&fds);
         data.spawn(async move { service.start_service(Some(listening), stopped, 1).await });
+        if let Some(doorkeeper) = self.doorkeeper.clone() {
+            admin.spawn(doorkeeper.follow());
+        }
         let router = api::router(self.api(settings, sockets.admin_address));
         admin.spawn(async move {
             let listener = sockets.admin.and_then(tokio::net::TcpListener::from_std);

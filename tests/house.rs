@@ -9,4 +9,5 @@ mod golden;
 mod journey;
 mod simulator;
 mod support;
+mod tenants;
 mod torture;

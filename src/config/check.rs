@@ -13,7 +13,7 @@ use super::values::Key;
 use crate::dialects::{Dialect, Flavor};
 use crate::ledger;
 use crate::proxy::settings::{
-    BaseUrl, Circuit, ListenerTls, OnClientGone, ProviderKey, ProviderSettings, ProviderTls, Retries,
+    Access, BaseUrl, Circuit, ListenerTls, OnClientGone, ProviderKey, ProviderSettings, ProviderTls, Retries,
     Settings as ProxySettings, Timeouts,
 };
 use crate::secret::Secret;
@@ -100,6 +100,7 @@ fn proxy(file: &File, providers: Vec<ProviderSettings>, notes: &Notes) -> ProxyS
     }
     ProxySettings {
         listen: or(&file.listen, LISTEN),
+        access: or(&file.access, Access::Open),
         tls: pair("tls", &file.tls, notes),
         path_prefix: or(&file.path_prefix, String::new()),
         trusted_proxies: file.trusted_proxies.iter().flatten().map(|network| network.value).collect(),
@@ -168,7 +169,30 @@ fn providers(file: &File, every_preset: bool, variables: &Variables, notes: &Not
         providers.extend(building.provider(&name.value, preset, one));
     }
     check_fallbacks(written, &providers, notes);
+    if or(&file.access, Access::Open) == Access::Keys {
+        check_own_keys(written, &providers, notes);
+    }
     providers
+}
+
+/// In keys mode callers bring no provider's key. A preset that nobody wrote down may stay without one: it says so when
+/// it is called.
+fn check_own_keys(written: &[file::Provider], providers: &[ProviderSettings], notes: &Notes) {
+    for one in written {
+        let Some(name) = &one.name else { continue };
+        let built = providers.iter().find(|provider| *provider.name == *name.value);
+        if !built.is_some_and(|provider| matches!(provider.key, ProviderKey::FromCaller)) {
+            continue;
+        }
+        let place = one.key.as_ref().map_or(&name.origin, |key| &key.origin);
+        let what = format!(
+            "`providers.{}` has no key of Farebox's own, and with `access: keys` callers bring none",
+            name.value
+        );
+        let remedy =
+            "write `key: env:NAME` or `key: file:PATH` (`key: none` if it wants none), or set FAREBOX_USE_ENV_KEYS=yes";
+        notes.fault(place, what, remedy);
+    }
 }
 
 fn check_fallbacks(written: &[file::Provider], providers: &[ProviderSettings], notes: &Notes) {
@@ -398,10 +422,11 @@ fn log_level(file: &File, notes: &Notes) -> String {
 fn check_addresses(file: &File, settings: &Settings, variables: &Variables, notes: &Notes) {
     let listen = settings.proxy.listen;
     let open = says_yes(variables, environment::OPEN_ON_PUBLIC, notes);
-    if !listen.ip().to_canonical().is_loopback() && !open {
+    let anyone = settings.proxy.access == Access::Open;
+    if !listen.ip().to_canonical().is_loopback() && anyone && !open {
         let what =
             format!("`listen` is `{listen}`, which others can reach, and nobody needs a key of Farebox's to use it");
-        let remedy = "listen on 127.0.0.1, or set FAREBOX_OPEN_ON_PUBLIC=yes if something in front keeps strangers out";
+        let remedy = "set `access: keys`, or listen on 127.0.0.1, or set FAREBOX_OPEN_ON_PUBLIC=yes if something in front keeps strangers out";
         notes.fault(&origin(&file.listen), what, remedy);
     }
     if listen == settings.admin_listen && listen.port() != 0 {
@@ -452,9 +477,14 @@ impl Settings {
             ProviderKey::Own(_) => "Farebox's own key",
             ProviderKey::Nothing => "no key",
         };
+        let access = |access| match access {
+            Access::Open => "open: whoever reaches it may call",
+            Access::Keys => "keys: whoever holds a virtual key may call",
+        };
         let mut lines = vec![
             format!("listen    {}{}", self.proxy.listen, self.proxy.path_prefix),
             format!("admin     {}", self.admin_listen),
+            format!("access    {}", access(self.proxy.access)),
             format!("data      {}", self.data_dir.display()),
         ];
         for provider in &self.proxy.providers {

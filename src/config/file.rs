@@ -7,7 +7,7 @@ use super::tree::{Node, Origin, Shape};
 use super::values::{self, Key};
 use crate::dialects::{Dialect, Flavor};
 use crate::ledger::OnFailure;
-use crate::proxy::settings::{BaseUrl, Fallback, Network, OnClientGone};
+use crate::proxy::settings::{Access, BaseUrl, Fallback, Network, OnClientGone};
 use crate::secret::Secret;
 use crate::telemetry::LogFormat;
 use std::net::SocketAddr;
@@ -24,6 +24,7 @@ type Written<T> = Option<Placed<T>>;
 pub struct File {
     pub listen: Written<SocketAddr>,
     pub admin_listen: Written<SocketAddr>,
+    pub access: Written<Access>,
     pub tls: CertificateAndKey,
     pub path_prefix: Written<String>,
     pub trusted_proxies: Option<Vec<Placed<Network>>>,
@@ -150,6 +151,7 @@ pub fn read(root: &Node, notes: &Notes) -> File {
     let written = File {
         listen: file.value("listen", values::address),
         admin_listen: file.value("admin_listen", values::address),
+        access: file.value("access", values::one_of(&[("open", Access::Open), ("keys", Access::Keys)])),
         tls: certificate_and_key(file.section("tls")),
         path_prefix: file.value("path_prefix", values::path_prefix),
         trusted_proxies: file.list("trusted_proxies", values::network),

@@ -1,7 +1,6 @@
 //! Who is calling, read from the request's head. Open mode: the caller's own key passes through and names him by a keyed
 //! hash; organisation, team, project and the like are what the attribution headers say.
 
-use super::upstream::KEY_HEADERS;
 use crate::tenants::{Attribution, Caller};
 use crate::tokens::facts::RequestFacts;
 use http::{HeaderMap, HeaderName};
@@ -46,10 +45,11 @@ impl Namer {
         Namer { key }
     }
 
-    /// The caller of a request: `caller-` and 12 hexadecimal digits for a key, nothing for none.
-    pub fn caller(&self, headers: &HeaderMap, query: Option<&str>) -> Caller {
-        let key = caller_key(headers, query).map(|key| {
-            let hash = blake3::keyed_hash(&self.key, key.as_bytes()).to_hex();
+    /// The caller of a request in open mode: `caller-` and 12 hexadecimal digits for a key, nothing for none (an empty
+    /// text).
+    pub fn caller(&self, text: &str, headers: &HeaderMap) -> Caller {
+        let key = (!text.is_empty()).then(|| {
+            let hash = blake3::keyed_hash(&self.key, text.as_bytes()).to_hex();
             Arc::from(format!("caller-{}", &hash.as_str()[..12]))
         });
         Caller {
@@ -84,16 +84,6 @@ impl Namer {
         first.copy_from_slice(&hash.as_bytes()[..8]);
         u64::from_le_bytes(first)
     }
-}
-
-/// The key that the caller brought, wherever SDKs put one.
-fn caller_key<'a>(headers: &'a HeaderMap, query: Option<&'a str>) -> Option<&'a str> {
-    let header = KEY_HEADERS.iter().find_map(|name| headers.get(name)).and_then(|value| value.to_str().ok());
-    let key = header.map(|value| {
-        let bearer = value.get(..7).filter(|scheme| scheme.eq_ignore_ascii_case("bearer "));
-        bearer.map_or(value, |_| &value[7..]).trim()
-    });
-    key.or_else(|| query?.split('&').find_map(|pair| pair.strip_prefix("key="))).filter(|key| !key.is_empty())
 }
 
 /// `x-farebox-tag-<name>: value`, and LiteLLM's `x-litellm-tags: a,b`.
@@ -138,15 +128,14 @@ mod tests {
     }
 
     #[test]
-    fn the_same_key_has_the_same_name_wherever_it_stands_and_the_name_does_not_show_it() {
-        let namer = Namer::new([7; 32]);
-        let name = |pairs, query| namer.caller(&headers(pairs), query).key;
-        let bearer = name(&[("authorization", "Bearer sk-1")], None);
-        assert!(bearer.as_ref().is_some_and(|name| name.starts_with("caller-") && !name.contains("sk")));
-        assert_eq!(bearer, name(&[("x-api-key", "sk-1")], None));
-        assert_eq!(bearer, name(&[], Some("alt=sse&key=sk-1")));
-        assert_ne!(bearer, Namer::new([8; 32]).caller(&headers(&[("x-api-key", "sk-1")]), None).key);
-        assert_eq!(name(&[], None), None);
+    fn the_same_key_has_the_same_name_which_does_not_show_it() {
+        let name = |seed: u8, text| Namer::new([seed; 32]).caller(text, &headers(&[])).key;
+        let mine = name(7, "sk-1");
+        assert!(mine.as_ref().is_some_and(|name| name.starts_with("caller-") && !name.contains("sk")));
+        assert_eq!(mine, name(7, "sk-1"));
+        assert_ne!(mine, name(7, "sk-2"));
+        assert_ne!(mine, name(8, "sk-1"));
+        assert_eq!(name(7, ""), None);
     }
 
     #[test]

@@ -10,12 +10,12 @@ use super::offer::{Target, targets};
 use super::refusal;
 use super::route::{Way, way};
 use super::upstream::Failure;
-use super::{Proxy, preview, surface, tunnel};
+use super::{Proxy, door, preview, surface, tunnel};
 use crate::clock::Timestamp;
 use crate::dialects::openai::{FormField, multipart_facts, multipart_model};
 use crate::dialects::{BodyShape, Dialect, Endpoint, Refusal, RefusalKind};
 use crate::ids::ExchangeId;
-use crate::tenants::{Attribution, Caller};
+use crate::tenants::{Attribution, Caller, Credential};
 use crate::tokens::facts::RequestFacts;
 use bytes::Bytes;
 use pingora_core::protocols::http::ServerSession;
@@ -42,6 +42,8 @@ pub struct Arrived {
     pub dialect: Dialect,
     pub endpoint: Endpoint,
     pub caller: Arc<Caller>,
+    /// In keys mode, what the caller's key opens.
+    pub credential: Option<Arc<Credential>>,
     pub client: Option<Arc<str>>,
     pub preview: bool,
     /// A websocket is asked for: what flows in it is not read.
@@ -49,9 +51,16 @@ pub struct Arrived {
 }
 
 impl Arrived {
-    /// A caller's own key goes only to the provider that the path names; for `/v1` that is the default.
+    /// A caller's own key goes only to the provider that the path names; for `/v1` that is the default. A virtual key
+    /// goes to none.
     pub fn key_is_for(&self, provider: &str) -> bool {
-        self.provider_in_path.as_ref().unwrap_or(&self.default_provider).as_ref() == provider
+        self.credential.is_none()
+            && self.provider_in_path.as_ref().unwrap_or(&self.default_provider).as_ref() == provider
+    }
+
+    /// What was said about this call.
+    pub fn attribution(&self, proxy: &Proxy, facts: &RequestFacts, body: &[u8]) -> Attribution {
+        door::attribution(proxy, self.credential.as_deref(), &self.head.headers, facts, body)
     }
 }
 
@@ -105,7 +114,7 @@ pub async fn exchange(proxy: &Arc<Proxy>, session: &mut ServerSession) {
     forward(proxy, session, &arrived, &asked, &targets).await;
 }
 
-/// Recognises the endpoint and the caller. `Err`: the path is Farebox's own, or nobody's.
+/// Recognises the endpoint and the caller. `Err`: the path is Farebox's own, or nobody's, or the caller may not.
 fn arrive(proxy: &Proxy, session: &ServerSession) -> Result<Arrived, surface::Asked> {
     let head = session.req_header();
     let path = std::str::from_utf8(head.raw_path()).unwrap_or("/");
@@ -132,20 +141,30 @@ pub fn arrive_at(
         None => Dialect::OpenAi,
     };
     let now = proxy.clock.now();
+    let id = ExchangeId(proxy.ledger.next_exchange_id(now).0);
+    let (endpoint, client) = (recognise(dialect, head, rest), client_address(proxy, session));
+    let identity = door::identify(proxy, &head.headers, query, now)
+        .and_then(|identity| identity.may_call(endpoint.operation, client).map(|()| identity))
+        .map_err(|refusal| surface::Asked::Refused { dialect, id, refusal })?;
+    let mut forwarded = head.clone();
+    if identity.credential.is_some() {
+        door::keep_key_here(&mut forwarded);
+    }
     Ok(Arrived {
-        id: ExchangeId(proxy.ledger.next_exchange_id(now).0),
+        id,
         at: now,
         started: Instant::now(),
-        endpoint: recognise(dialect, head, rest),
+        endpoint,
         rest: rest.to_owned(),
         query: query.map(str::to_owned),
         provider_header: text("x-farebox-provider").map(str::to_owned),
         default_provider: Arc::clone(&proxy.settings.default_provider),
-        caller: Arc::new(proxy.namer.caller(&head.headers, query)),
-        client: client_address(proxy, session).map(|address| Arc::from(address.to_string())),
+        caller: identity.caller,
+        credential: identity.credential,
+        client: client.map(|address| Arc::from(address.to_string())),
         preview: text("x-farebox-preview").is_some_and(|value| value.eq_ignore_ascii_case("only")),
         upgrade: session.is_upgrade_req(),
-        head: head.clone(),
+        head: forwarded,
         provider_in_path,
         dialect,
     })
@@ -218,7 +237,7 @@ fn understood(proxy: &Proxy, arrived: &Arrived, facts: RequestFacts, body: Asked
         AskedBody::Whole(body) => body.bytes.clone(),
         AskedBody::Streaming { .. } => Bytes::new(),
     };
-    let attribution = Arc::new(proxy.namer.attribution(&arrived.head.headers, &facts, &bytes));
+    let attribution = Arc::new(arrived.attribution(proxy, &facts, &bytes));
     Asked { facts: Arc::new(facts), attribution, body, read: Instant::now() }
 }
 

@@ -8,6 +8,7 @@ pub mod caller;
 pub mod counting;
 pub mod decide;
 pub mod deliver;
+pub mod door;
 pub mod downstream;
 pub mod egress;
 pub mod exchange;
@@ -37,6 +38,7 @@ use crate::ids::ExchangeId;
 use crate::ledger::Ledger;
 use crate::rules::RuleSet;
 use crate::telemetry::Telemetry;
+use crate::tenants::Keyring;
 use crate::tokens::history::OutputHistory;
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
@@ -68,6 +70,8 @@ pub struct Proxy {
     pub telemetry: Arc<Telemetry>,
     pub clock: Arc<dyn Clock>,
     pub namer: caller::Namer,
+    /// `None`: open mode, whoever comes may come in.
+    pub keyring: Option<Arc<ArcSwap<Keyring>>>,
     /// What answers were long lately, for estimates.
     pub history: OutputHistory,
     pub limits: limits::CallLimits,
@@ -86,6 +90,7 @@ pub struct Parts {
     pub telemetry: Arc<Telemetry>,
     pub clock: Arc<dyn Clock>,
     pub namer: caller::Namer,
+    pub keyring: Option<Arc<ArcSwap<Keyring>>>,
 }
 
 impl Proxy {
@@ -110,6 +115,7 @@ impl Proxy {
             telemetry: parts.telemetry,
             clock: parts.clock,
             namer: parts.namer,
+            keyring: parts.keyring,
             history: OutputHistory::default(),
             limits: limits::CallLimits::default(),
         })

@@ -1,6 +1,7 @@
 //! Which provider and model a request goes to, and where next when that fails.
 
 use super::Proxy;
+use super::door;
 use super::exchange::Arrived;
 use super::provider::Provider;
 use super::route;
@@ -60,14 +61,37 @@ fn first(proxy: &Proxy, catalog: &Catalog, arrived: &Arrived, requested: Option<
     }
     let target = target(catalog, arrived, provider, requested, model.map(Arc::from));
     if !target.caller_key_may_pass && matches!(provider.settings.key, ProviderKey::FromCaller) {
-        return Err(super::refusal::because(
-            RefusalKind::Unauthenticated,
-            format!(
-                "A caller's own key goes only to the provider that the path names. Call `/{name}/…`, or give Farebox a key for `{name}` (`key: env:…`)."
-            ),
-        ));
+        return Err(no_key(arrived, &name));
     }
+    permitted(arrived, &target)?;
     Ok(target)
+}
+
+/// Nobody has a key for this provider that could be sent there.
+fn no_key(arrived: &Arrived, name: &str) -> Refusal {
+    let message = match &arrived.credential {
+        Some(_) => format!(
+            "Farebox has no key of its own for the provider `{name}`, and callers bring none: whoever runs this Farebox sets its `key` (`key: env:…`)."
+        ),
+        None => format!(
+            "A caller's own key goes only to the provider that the path names. Call `/{name}/…`, or give Farebox a key for `{name}` (`key: env:…`)."
+        ),
+    };
+    super::refusal::because(RefusalKind::Unauthenticated, message)
+}
+
+/// In keys mode, whether the caller's key is good for this target.
+fn permitted(arrived: &Arrived, target: &Target) -> Result<(), Refusal> {
+    let Some(credential) = arrived.credential.as_deref() else { return Ok(()) };
+    door::may_use(Some(credential), arrived.endpoint.operation, target).map_err(|why| door::forbidden(credential, &why))
+}
+
+/// The same for a target that the caller did not choose: why it is passed over.
+fn permitted_too(arrived: &Arrived, target: Target) -> Result<Target, String> {
+    match door::may_use(arrived.credential.as_deref(), arrived.endpoint.operation, &target) {
+        Ok(()) => Ok(target),
+        Err(why) => Err(format!("the caller's key {why}")),
+    }
 }
 
 fn choice<'a>(
@@ -156,7 +180,7 @@ pub fn named_target(
     if target.offer.is_none() {
         return Err(format!("the catalog does not know it at `{provider}`"));
     }
-    Ok(target)
+    permitted_too(arrived, target)
 }
 
 /// The same model at another provider, by a rule's word.
@@ -170,7 +194,7 @@ pub fn rerouted_target(
 ) -> Result<Target, String> {
     usable(proxy, arrived, provider)?;
     let Some(found) = proxy.providers.get(provider) else { return Err(format!("there is no provider `{provider}`")) };
-    Ok(target(catalog, arrived, found, requested, now.model.clone()))
+    permitted_too(arrived, target(catalog, arrived, found, requested, now.model.clone()))
 }
 
 fn usable(proxy: &Proxy, arrived: &Arrived, name: &Arc<str>) -> Result<(), String> {
@@ -220,11 +244,11 @@ fn fallback_target(
     let model = fallback.model.clone().or_else(|| requested.map(Arc::from));
     let target = target(catalog, arrived, provider, requested, model);
     let keyed = target.caller_key_may_pass || !matches!(provider.settings.key, ProviderKey::FromCaller);
-    let possible = provider.settings.dialect == arrived.dialect && keyed;
+    let possible = provider.settings.dialect == arrived.dialect && keyed && permitted(arrived, &target).is_ok();
     if !possible {
         tracing::debug!(
             provider = &*fallback.provider,
-            "fallback skipped: another dialect, or no key of Farebox's own"
+            "fallback skipped: another dialect, no key of Farebox's own, or the caller's key is not good for it"
         );
     }
     possible.then_some(target)

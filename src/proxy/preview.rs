@@ -87,7 +87,10 @@ async fn told(proxy: &Arc<Proxy>, session: &mut ServerSession) -> Result<(Arrive
     let mut head = session.req_header().clone();
     head.remove_header("x-farebox-preview");
     let arrived = exchange::arrive_at(proxy, session, &head, &path).map_err(|way| {
-        let (surface::Asked::Own(rest) | surface::Asked::Nowhere(rest)) = way;
+        let rest = match way {
+            surface::Asked::Refused { refusal, .. } => return Some(refusal),
+            surface::Asked::Own(rest) | surface::Asked::Nowhere(rest) => rest,
+        };
         unclear(format!("Nothing is forwarded from `{}`", rest.chars().take(200).collect::<String>()))
     })?;
     let asked = exchange::asked(proxy, &arrived, WholeBody::of(inner)).map_err(Some)?;

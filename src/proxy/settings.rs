@@ -13,6 +13,7 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub listen: SocketAddr,
+    pub access: Access,
     pub tls: Option<ListenerTls>,
     /// `/llm` when Farebox is mounted below a path of another proxy; empty for none. Without a trailing slash.
     pub path_prefix: String,
@@ -38,6 +39,16 @@ pub struct Settings {
     pub default_provider: Arc<str>,
     /// In the order of the file; names are unique.
     pub providers: Vec<ProviderSettings>,
+}
+
+/// Who may call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Access {
+    /// Whoever reaches the port, with a provider's key of his own where Farebox has none.
+    #[default]
+    Open,
+    /// Whoever holds a virtual key; providers are called with Farebox's own keys only.
+    Keys,
 }
 
 /// Certificate and key of the listener, PEM files.

@@ -1,19 +1,20 @@
 //! How a caller stands: his budgets with what is spent, held and left, when they reset, and the limits on him.
 
 use super::Proxy;
+use super::door::{self, Identity};
 use crate::budget::account::Unit;
 use crate::budget::window::WindowRule;
 use crate::budget::{Balance, Instance};
 use crate::money::pico_to_decimal;
 use crate::rules::{CallBound, CallLimit};
-use crate::tenants::Caller;
 use crate::tokens::facts::RequestFacts;
 use http::HeaderMap;
 use serde_json::{Value, json};
 
 /// What the holder of a key is told of himself: `GET /farebox/me`.
-pub async fn of(proxy: &Proxy, caller: &Caller, headers: &HeaderMap) -> Value {
-    let said = proxy.namer.attribution(headers, &RequestFacts::default(), b"");
+pub async fn of(proxy: &Proxy, identity: &Identity, headers: &HeaderMap) -> Value {
+    let (caller, credential) = (&*identity.caller, identity.credential.as_deref());
+    let said = door::attribution(proxy, credential, headers, &RequestFacts::default(), b"");
     let rules = proxy.rules.load_full();
     let now = proxy.clock.now();
     let instances = rules.standing(caller, &said, now);
@@ -27,6 +28,8 @@ pub async fn of(proxy: &Proxy, caller: &Caller, headers: &HeaderMap) -> Value {
         "team": caller.team,
         "project": caller.project,
         "user": caller.user,
+        "permissions": credential.map(|credential| &*credential.permissions),
+        "expires_at": credential.and_then(|credential| credential.not_after).map(|at| at.to_rfc3339_seconds()),
         "budgets": balances.iter().map(|(instance, balance)| budget(instance, balance)).collect::<Vec<_>>(),
         "rules": in_force,
     })

@@ -1,41 +1,65 @@
 //! What Farebox itself answers on the data port: `/farebox/me` and `/farebox/exchanges/{id}` for the holder of a key, the
 //! catalog's models where a provider has no list, and a path that leads nowhere.
 
+use super::door::{self, Identity};
 use super::exchange::Arrived;
 use super::{Proxy, downstream, refusal, standing};
 use crate::catalog::Model;
 use crate::clock::Timestamp;
-use crate::dialects::{Dialect, Operation, RefusalKind};
+use crate::dialects::{Dialect, Operation, Refusal, RefusalKind};
 use crate::ids::ExchangeId;
 use pingora_core::protocols::http::ServerSession;
 use serde_json::json;
 use std::sync::Arc;
 
-/// A path that no provider answers.
+/// A request that no provider answers.
 pub enum Asked {
     /// Behind `/farebox`.
     Own(String),
     Nowhere(String),
+    /// Whoever asks may not.
+    Refused {
+        dialect: Dialect,
+        id: ExchangeId,
+        refusal: Refusal,
+    },
 }
 
 /// Answers it.
 pub async fn answer(proxy: &Arc<Proxy>, session: &mut ServerSession, asked: Asked) {
     match asked {
-        Asked::Own(rest) if rest.trim_end_matches('/') == "/preview" && session.req_header().method == "POST" => {
-            super::preview::of_body(proxy, session).await;
-        }
-        Asked::Own(rest) => own(proxy, session, &rest).await,
+        Asked::Refused { dialect, id, refusal } => refuse(proxy, session, dialect, id, &refusal).await,
         Asked::Nowhere(path) => nowhere(proxy, session, &path).await,
+        Asked::Own(rest) => match identify(proxy, session) {
+            Ok(identity) => own(proxy, session, &rest, identity).await,
+            Err(refusal) => {
+                let id = ExchangeId(proxy.ledger.next_exchange_id(proxy.clock.now()).0);
+                refuse(proxy, session, Dialect::OpenAi, id, &refusal).await;
+            }
+        },
     }
 }
 
-async fn own(proxy: &Arc<Proxy>, session: &mut ServerSession, rest: &str) {
-    let query = session.req_header().uri.query();
-    let caller = proxy.namer.caller(&session.req_header().headers, query);
+fn identify(proxy: &Proxy, session: &ServerSession) -> Result<Identity, Refusal> {
+    let head = session.req_header();
+    door::identify(proxy, &head.headers, head.uri.query(), proxy.clock.now())
+}
+
+/// Tells a caller no before anything of his request was read.
+async fn refuse(proxy: &Proxy, session: &mut ServerSession, dialect: Dialect, id: ExchangeId, refused: &Refusal) {
+    proxy.telemetry.metrics.refused(refused.kind);
+    tracing::info!(exchange_id = %id, kind = ?refused.kind, reason = refused.message, "refused at the door");
+    downstream::refuse(session, dialect.refusal(refused), &id.to_string()).await;
+}
+
+async fn own(proxy: &Arc<Proxy>, session: &mut ServerSession, rest: &str, identity: Identity) {
+    if rest.trim_end_matches('/') == "/preview" && session.req_header().method == "POST" {
+        return super::preview::of_body(proxy, session).await;
+    }
     let found = match rest.trim_end_matches('/') {
-        "/me" => Some(standing::of(proxy, &caller, &session.req_header().headers).await),
+        "/me" => Some(standing::of(proxy, &identity, &session.req_header().headers).await),
         path => match path.strip_prefix("/exchanges/").and_then(|id| id.parse::<ExchangeId>().ok()) {
-            Some(id) => exchange(proxy, id, caller.key).await,
+            Some(id) => exchange(proxy, id, identity.caller.key.clone()).await,
             None => None,
         },
     };

@@ -27,7 +27,7 @@ pub async fn run(proxy: &Arc<Proxy>, session: &mut ServerSession, arrived: &Arri
         arrived.query.as_deref().and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("model=")));
     let facts =
         RequestFacts { requested_model: model.map(Arc::from), stream: true, choices: 1, ..RequestFacts::default() };
-    let attribution = Arc::new(proxy.namer.attribution(&arrived.head.headers, &facts, b""));
+    let attribution = Arc::new(arrived.attribution(proxy, &facts, b""));
     let body = AskedBody::Streaming { prefix: Bytes::new() };
     let asked = Asked { facts: Arc::new(facts), attribution, body, read: Instant::now() };
     let targets = match targets(proxy, &catalog, arrived, model) {
