@@ -71,6 +71,32 @@ fn a_key_is_in_no_word_that_check_says() {
 }
 
 #[test]
+fn keys_are_looked_after_without_the_providers_keys_at_hand() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = "access: keys\ndata_dir: there\nproviders: [{name: openai, key: 'env:NOT_SET_HERE'}]\n";
+    std::fs::write(folder.path().join("farebox.yaml"), file).unwrap();
+    assert_eq!(run(folder.path(), &["check"]).status.code(), Some(1));
+    let made = run(folder.path(), &["key", "create", "app"]);
+    assert!(made.status.success() && text(&made.stdout).starts_with("fb-"), "{}", text(&made.stderr));
+    assert!(folder.path().join("there/keys.pepper").exists());
+    let listed = text(&run(folder.path(), &["key", "list"]).stdout);
+    assert!(listed.contains("app") && !listed.contains(text(&made.stdout).trim()), "{listed}");
+}
+
+#[test]
+fn in_keys_mode_a_provider_without_a_key_of_ours_is_refused_and_a_public_address_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("farebox.yaml"), "access: keys\nproviders: [{name: openai}]\n").unwrap();
+    let said = text(&run(folder.path(), &["check"]).stderr);
+    assert!(said.contains("callers bring none") && said.contains("1 fault"), "{said}");
+    let file = "listen: 0.0.0.0:4000\nproviders: [{name: openai, key: none}]\n";
+    std::fs::write(folder.path().join("farebox.yaml"), file).unwrap();
+    assert!(text(&run(folder.path(), &["check"]).stderr).contains("set `access: keys`"));
+    let keyed = farebox(folder.path(), &["check"]).env("FAREBOX_ACCESS", "keys").output().unwrap();
+    assert!(keyed.status.success(), "{}", text(&keyed.stderr));
+}
+
+#[test]
 fn a_wrong_command_line_ends_with_2() {
     let folder = tempfile::tempdir().unwrap();
     for arguments in [&["serv"][..], &["serve", "--confg", "x"], &[]] {

@@ -17,12 +17,11 @@ pub struct Place {
 }
 
 impl Place {
-    /// The directory that is named, else the configured one. A named one needs no configuration that can be read.
+    /// The directory that is named, else the configured one; whatever else is wrong with the configuration.
     pub fn data_dir(&self) -> Result<PathBuf, String> {
         match &self.data_dir {
             Some(dir) => Ok(dir.clone()),
-            None => config::load(self.config.clone(), &Surroundings::of_this_process())
-                .map(|settings| settings.data_dir)
+            None => config::data_dir(self.config.clone(), &Surroundings::of_this_process())
                 .map_err(|faults| faults.to_string()),
         }
     }

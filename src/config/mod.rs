@@ -66,24 +66,48 @@ impl Surroundings {
 
 /// Finds the file (the one named, else `FAREBOX_CONFIG`, else `farebox.yaml` here, else none) and reads it.
 pub fn load(named: Option<PathBuf>, around: &Surroundings) -> Result<Settings, Faults> {
+    let (file, text) = found(named, around)?;
+    read(file.as_deref(), &text, around)
+}
+
+/// Only where the data is, from the same places. Other faults are no matter: who looks after keys or makes a backup
+/// need not have the providers' keys in his own environment.
+pub fn data_dir(named: Option<PathBuf>, around: &Surroundings) -> Result<PathBuf, Faults> {
+    let (file, text) = found(named, around)?;
+    let (settings, faults) = understood(file.as_deref(), &text, around);
+    match tree::read(&text) {
+        Ok(_) => Ok(settings.data_dir),
+        Err(_) => Err(Faults { file, text, faults }),
+    }
+}
+
+/// The file and its text; none is an empty one.
+fn found(named: Option<PathBuf>, around: &Surroundings) -> Result<(Option<PathBuf>, String), Faults> {
     let from_variable = around.variables.get(environment::CONFIG).filter(|path| !path.is_empty()).map(PathBuf::from);
     let usual = || Some(PathBuf::from("farebox.yaml")).filter(|path| path.exists());
     let file = named.or(from_variable).or_else(usual);
-    match &file {
-        None => read(None, "", around),
-        Some(path) => match text_of(path) {
-            Ok(text) => read(Some(path), &text, around),
-            Err(what) => {
-                let remedy = "name a file that can be read with --config or FAREBOX_CONFIG".to_owned();
-                let faults = vec![Fault { origin: Origin::Whole, what, remedy }];
-                Err(Faults { file, text: String::new(), faults })
-            }
-        },
+    let Some(path) = &file else { return Ok((None, String::new())) };
+    match text_of(path) {
+        Ok(text) => Ok((file, text)),
+        Err(what) => {
+            let remedy = "name a file that can be read with --config or FAREBOX_CONFIG".to_owned();
+            let faults = vec![Fault { origin: Origin::Whole, what, remedy }];
+            Err(Faults { file, text: String::new(), faults })
+        }
     }
 }
 
 /// Reads settings from a text; `file` is its name in faults.
 pub fn read(file: Option<&Path>, text: &str, around: &Surroundings) -> Result<Settings, Faults> {
+    let (settings, faults) = understood(file, text, around);
+    if faults.is_empty() {
+        return Ok(settings);
+    }
+    Err(Faults { file: file.map(Path::to_owned), text: text.to_owned(), faults })
+}
+
+/// As much as can be understood, and every fault.
+fn understood(file: Option<&Path>, text: &str, around: &Surroundings) -> (Settings, Vec<Fault>) {
     let notes = Notes::default();
     let mut root = tree::read(text).unwrap_or_else(|unreadable| {
         notes.faults.borrow_mut().push(unreadable.into());
@@ -101,12 +125,9 @@ pub fn read(file: Option<&Path>, text: &str, around: &Surroundings) -> Result<Se
         // Without the file, what it would have said is not missing.
         faults.retain(|fault| matches!(fault.origin, Origin::File { .. }));
     }
-    if faults.is_empty() {
-        return Ok(settings);
-    }
     faults.sort_by(|a, b| a.origin.cmp(&b.origin));
     faults.dedup();
-    Err(Faults { file: file.map(Path::to_owned), text: text.to_owned(), faults })
+    (settings, faults)
 }
 
 fn text_of(path: &Path) -> Result<String, String> {

@@ -8,7 +8,9 @@ use std::io::Write;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
-use tracing_subscriber::filter::EnvFilter;
+use tracing_subscriber::filter::{EnvFilter, FilterExt, LevelFilter, filter_fn};
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// Lines that may wait for the writer; beyond it they are dropped and counted.
 const QUEUE_LINES_MAX: usize = 16_384;
@@ -29,7 +31,8 @@ pub enum LogFormat {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogSettings {
     pub format: LogFormat,
-    /// `info`, or a filter such as `farebox=debug,pingora_core=warn`.
+    /// `info`, or a filter such as `farebox=debug,pingora_core=warn`. Libraries never say more than `info`: in detail
+    /// they write keys.
     pub level: String,
 }
 
@@ -156,11 +159,16 @@ fn write_out(text: &mut Vec<u8>) {
 
 fn install(settings: &LogSettings, json: bool) {
     let filter = EnvFilter::try_new(&settings.level).unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    // Libraries write heads with the keys in them when they are asked for every detail.
+    let not_their_details =
+        filter_fn(|about| *about.level() <= tracing::Level::INFO || about.target().starts_with("farebox"));
+    let filter = filter.and(not_their_details.with_max_level_hint(LevelFilter::TRACE));
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
     // A second start in one process (tests) keeps the first subscriber.
     let _ = if json {
-        builder.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init()
+        let lines = lines.json().flatten_event(true).with_current_span(false).with_span_list(false);
+        tracing_subscriber::registry().with(lines.with_filter(filter)).try_init()
     } else {
-        builder.compact().try_init()
+        tracing_subscriber::registry().with(lines.compact().with_filter(filter)).try_init()
     };
 }

@@ -9,7 +9,7 @@ async fn a_newcomer_who_follows_the_document_gets_two_teams_with_keys_and_budget
     let folder = tempfile::tempdir().unwrap();
     let [data, admin] = free_ports();
     let text = include_str!("../../docs/tenants.md").replace("127.0.0.1:4000", &format!("127.0.0.1:{data}"));
-    let script = format!("set -eu\ntrap 'kill $(jobs -p)' EXIT\n{}", shell_examples(&text));
+    let script = format!("set -eu\ntrap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n{}", shell_examples(&text));
     let binary = std::path::Path::new(env!("CARGO_BIN_EXE_farebox")).parent().unwrap();
     let path = std::env::var("PATH").unwrap();
     let output = tokio::task::spawn_blocking({
