@@ -44,3 +44,19 @@ async fn names_are_never_given_out_twice_so_that_nobody_inherits_a_history() {
     let asked = shop.ask("GET", &path).with("authorization", &format!("Bearer {other}")).answered().await;
     assert_eq!(asked.status, 404);
 }
+
+#[tokio::test]
+async fn a_teams_budget_is_drawn_on_by_its_own_keys_only() {
+    let rules = "version: 1\nbudgets:\n  - {name: research-month, scope: {team: research}, window: month, limit: 0.000001 USD}\n";
+    let shop = keyed().with_rules(rules).open().await;
+    for team in ["research", "sales"] {
+        done(&shop, &["team", "create", team]);
+    }
+    let research = key(&shop, &["research-app", "--team", "research"]).await;
+    let sales = key(&shop, &["sales-app", "--team", "sales"]).await;
+    let over = chat(&shop, &research).with("x-farebox-team", "sales").answered().await;
+    assert_eq!(over.status, 429, "a header does not lead out of one's budget: {}", over.text());
+    let free = chat(&shop, &sales).with("x-farebox-team", "research").answered().await;
+    assert_eq!(free.status, 200, "nor into another's: {}", free.text());
+    assert_eq!(shop.row().await.team.as_deref(), Some("sales"));
+}

@@ -164,3 +164,17 @@ async fn in_open_mode_a_virtual_key_is_stopped_and_not_sent_on() {
     assert!(refused.status == 401 && refused.text().contains("access: keys"), "{}", refused.text());
     assert_eq!(shop.simulator.log.totals().attempts, 0);
 }
+
+#[tokio::test]
+async fn a_swap_to_a_model_that_the_key_is_not_good_for_is_passed_over() {
+    let rules = "version: 1\nswaps:\n  - {name: save, when: {team: research}, from: [gpt-4o], to: [gpt-4o-mini]}\n";
+    let shop = keyed().with_rules(rules).open().await;
+    done(&shop, &["team", "create", "research"]);
+    let wide = key(&shop, &["wide", "--team", "research"]).await;
+    let narrow = key(&shop, &["narrow", "--team", "research", "--model", "gpt-4o"]).await;
+    for (key, model) in [(&wide, "gpt-4o-mini"), (&narrow, "gpt-4o")] {
+        let answered = chat(&shop, key).answered().await;
+        assert_eq!(answered.status, 200, "{}", answered.text());
+        assert_eq!(shop.seen(answered.attempt()).model.as_deref(), Some(model));
+    }
+}
