@@ -1,4 +1,4 @@
-//! The admin port: health, metrics, and the read side of the ledger.
+//! The admin port: health, metrics, and the read side of the ledger. What it writes is that a person knows of an alert.
 //!
 //! Who may read: health and metrics anyone who reaches the port. `/api` whoever has the admin token; without a token
 //! set, whoever reaches a *loopback* port by a loopback name. That name check is what keeps a web page in the same
@@ -8,6 +8,7 @@
 //! filters and exports. A question that cannot be answered is a 400 that names the field and the remedy.
 
 mod access;
+mod budgets;
 mod problem;
 mod usage;
 
@@ -15,11 +16,11 @@ use crate::clock::Clock;
 use crate::secret::Secret;
 use crate::store::Reader;
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{StatusCode, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Json, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use problem::Problem;
 use serde::Serialize;
 use std::sync::Arc;
@@ -85,6 +86,12 @@ pub fn router(state: ApiState) -> Router {
         .route("/api/usage/stats", get(usage::stats))
         .route("/api/usage/export", get(usage::export))
         .route("/api/usage/exchanges/{id}", get(usage::exchange))
+        .route("/api/usage/budgets", get(budgets::budgets))
+        .route("/api/usage/alerts", get(budgets::alerts))
+        .route(
+            "/api/usage/alerts/{id}/ack",
+            post(budgets::acknowledge).layer(DefaultBodyLimit::max(budgets::ACKNOWLEDGEMENT_BYTES_MAX)),
+        )
         .layer(middleware::from_fn_with_state(shared.clone(), access::guard));
     Router::new()
         .route("/healthz", get(async || "ok\n"))

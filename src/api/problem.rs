@@ -26,7 +26,11 @@ impl Problem {
     }
 
     pub(super) fn method_not_allowed() -> Problem {
-        Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method not allowed", "this port is read with GET")
+        Problem::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method not allowed",
+            "this port is read with GET; only an alert is acknowledged with POST",
+        )
     }
 
     pub(super) fn unauthorized() -> Problem {

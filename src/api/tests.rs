@@ -3,9 +3,9 @@
 use super::*;
 use crate::clock::Timestamp;
 use crate::event::Event;
-use crate::store::fixtures::{NOON, call, later};
+use crate::store::fixtures::{NOON, call, daily, later, open_accounts};
 use crate::store::{JournalPosition, Store};
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Empty, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
@@ -69,12 +69,17 @@ impl Port {
     }
 
     async fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        self.ask(http::Method::GET, path, headers, "").await
+    }
+
+    async fn ask(&self, method: http::Method, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
         let client = Client::builder(TokioExecutor::new()).build_http();
-        let mut request = http::Request::get(format!("http://{}{path}", self.address));
+        let mut request = http::Request::builder().method(method).uri(format!("http://{}{path}", self.address));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let response = client.request(request.body(Empty::<bytes::Bytes>::new()).unwrap()).await.unwrap();
+        let response =
+            client.request(request.body(Full::new(bytes::Bytes::from(body.to_owned()))).unwrap()).await.unwrap();
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let body = response.into_body().collect().await.unwrap().to_bytes();
         Answer { status, headers, body: String::from_utf8(body.to_vec()).unwrap() }
@@ -225,4 +230,40 @@ async fn exports_beyond_the_bound_are_told_when_to_come_back() {
     }
     let refused = port.get("/api/usage/export").await;
     assert_eq!((refused.status, refused.headers["retry-after"].to_str().unwrap()), (429, "10"));
+}
+
+#[tokio::test]
+async fn budgets_and_their_alerts_are_read_and_an_alert_is_acknowledged() {
+    let mut port = port(|_| {}).await;
+    let research = daily("research-day", "", 2_000_000_000_000);
+    open_accounts(port._dir.path(), &[&research]);
+    port.fold(&[call(later(-1), 0).charged_to(&research, 1_700_000_000_000)]);
+    let budgets = port.get("/api/usage/budgets?budget=research-day").await.json();
+    assert_eq!((&budgets["budgets"][0]["spent"], &budgets["budgets_more"]), (&"1.70".into(), &0.into()));
+    let first = port.get("/api/usage/alerts?limit=1").await.json();
+    let cursor = first["next_cursor"].as_str().unwrap();
+    let second = port.get(&format!("/api/usage/alerts?limit=1&cursor={cursor}")).await.json();
+    assert_eq!(first["alerts"][0]["threshold_percent"], 80.0);
+    assert_eq!(second["alerts"][0]["threshold_percent"], 50.0);
+
+    let path = format!("/api/usage/alerts/{}/ack", first["alerts"][0]["id"].as_str().unwrap());
+    let json = [("content-type", "application/json")];
+    let known = port.ask(http::Method::POST, &path, &json, "{\"by\": \"ann\"}").await;
+    assert_eq!((known.status, &known.json()["acknowledged_by"]), (200, &"ann".into()), "{}", known.body);
+    let new = port.get("/api/usage/alerts?acknowledged=false").await.json();
+    assert_eq!(new["alerts"].as_array().unwrap().len(), 1);
+    assert_eq!(port.ask(http::Method::POST, &path, &json, "{\"by\": \"\"}").await.json()["field"], "by");
+    let unknown = "/api/usage/alerts/00000000000000ff-1/ack";
+    assert_eq!(port.ask(http::Method::POST, unknown, &json, "{\"by\": \"ann\"}").await.status, 404);
+    assert_eq!(port.get("/api/usage/alerts?budgets=x").await.json()["field"], "budgets");
+}
+
+#[tokio::test]
+async fn no_page_of_another_site_acknowledges_an_alert() {
+    let port = port(|_| {}).await;
+    let path = "/api/usage/alerts/00000000000000ff-1/ack";
+    let form = [("content-type", "text/plain")];
+    assert_eq!(port.ask(http::Method::POST, path, &form, "{\"by\": \"ann\"}").await.status, 400);
+    let rebound = [("content-type", "application/json"), ("host", "evil.example")];
+    assert_eq!(port.ask(http::Method::POST, path, &rebound, "{\"by\": \"ann\"}").await.status, 403);
 }

@@ -111,7 +111,7 @@ pub(super) async fn export(State(shared): State<Arc<Shared>>, uri: Uri) -> Resul
 }
 
 /// Asks the ledger on a blocking thread, one of a bounded number.
-async fn answer(
+pub(super) async fn answer(
     shared: &Arc<Shared>,
     question: impl FnOnce(&Reader) -> Result<Response, StoreError> + Send + 'static,
 ) -> Result<Response, Problem> {
@@ -130,7 +130,7 @@ async fn answer(
     }
 }
 
-fn json(value: &impl serde::Serialize) -> Response {
+pub(super) fn json(value: &impl serde::Serialize) -> Response {
     let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
     match serde_json::to_vec(value) {
         Ok(body) => (headers, body).into_response(),
@@ -139,10 +139,10 @@ fn json(value: &impl serde::Serialize) -> Response {
 }
 
 /// The parameters of a question, taken one by one; what is left must be filters.
-struct Asked(Vec<(String, String)>);
+pub(super) struct Asked(Vec<(String, String)>);
 
 impl Asked {
-    fn read(uri: &Uri) -> Result<Asked, Misasked> {
+    pub(super) fn read(uri: &Uri) -> Result<Asked, Misasked> {
         let length = uri.query().map_or(0, str::len);
         if length > QUERY_BYTES_MAX {
             let problem = format!("a query string of {length} bytes is too long");
@@ -158,7 +158,7 @@ impl Asked {
         self.0.extract_if(.., |(given, _)| given == name).map(|(_, value)| value).collect()
     }
 
-    fn take(&mut self, name: &str) -> Result<Option<String>, Misasked> {
+    pub(super) fn take(&mut self, name: &str) -> Result<Option<String>, Misasked> {
         let mut values = self.take_all(name);
         let last = values.pop();
         if values.is_empty() { Ok(last) } else { Err(Misasked::new(name, "given more than once", "give it once")) }
@@ -189,6 +189,13 @@ impl Asked {
                 Err(Misasked::new("order", problem, "write `desc` (newest first) or `asc`"))
             }
         }
+    }
+
+    /// `known`: the parameters of this path, for the remedy.
+    pub(super) fn nothing_more(self, known: &[&str]) -> Result<(), Misasked> {
+        let Some((name, _)) = self.0.into_iter().next() else { return Ok(()) };
+        let shown: String = name.chars().take(60).collect();
+        Err(Misasked::new(shown, "there is no such parameter", format!("one of: {}", known.join(", "))))
     }
 
     /// `known`: the other parameters of this path, for the remedy.

@@ -10,7 +10,7 @@ mod replay;
 mod report;
 
 pub use replay::{Backtest, Premises, windows_begun_before};
-pub use report::{BudgetCurve, ChangedCall, DayPoint, Report, RuleLine, TeamLine, Totals, amount};
+pub use report::{BudgetCurve, ChangedCall, DayPoint, Report, RuleLine, TeamLine, Totals};
 
 use crate::store::{EventQuery, EventRow, Order, Reader, Remembered, StoreError, TimeRange};
 use std::sync::mpsc::sync_channel;

@@ -2,8 +2,8 @@
 //! integer pico-dollars inside, exact decimal dollars as JSON.
 
 use super::book::{Curve, Point};
-use crate::budget::book::Unit;
-use crate::money::{Usd, pico_to_decimal};
+use crate::money::Usd;
+use crate::queries::budgets::{amount, unit_name};
 use crate::queries::view::Pico;
 use crate::store::EventRow;
 use serde::Serialize;
@@ -334,23 +334,11 @@ impl BudgetCurve {
         };
         BudgetCurve {
             budget: Arc::clone(&curve.budget.name),
-            unit: match unit {
-                Unit::PicoUsd => "usd",
-                Unit::Tokens => "tokens",
-                Unit::Requests => "requests",
-            },
+            unit: unit_name(unit),
             limit: amount(unit, curve.budget.limit),
             fell_short,
             days: curve.points.iter().map(day).collect(),
         }
-    }
-}
-
-/// An amount in a budget's unit: dollars as exact decimals.
-pub fn amount(unit: Unit, amount: u128) -> String {
-    match unit {
-        Unit::PicoUsd => pico_to_decimal(i128::try_from(amount).unwrap_or(i128::MAX)),
-        Unit::Tokens | Unit::Requests => amount.to_string(),
     }
 }
 

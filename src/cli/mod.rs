@@ -2,6 +2,7 @@
 
 mod audit;
 mod backup;
+mod budgets;
 mod catalog;
 mod check;
 mod completions;
@@ -74,6 +75,10 @@ enum Command {
     Rules(rules::RulesArgs),
     /// Show what was used and what it cost.
     Usage(Box<usage::Arguments>),
+    /// Show how budgets stand.
+    Budgets(budgets::BudgetsArguments),
+    /// Show which thresholds of budgets were passed; note that a person knows.
+    Alerts(Box<budgets::AlertsArguments>),
     /// Copy the ledger and its journals to another place, also while a server runs.
     Backup(backup::BackupArguments),
     /// Make a data directory from a backup.
@@ -112,6 +117,8 @@ pub fn run() -> ExitCode {
         Command::Ledger(arguments) => ledger::run(&arguments),
         Command::Rules(arguments) => rules::run(&arguments),
         Command::Usage(arguments) => usage::run(&arguments),
+        Command::Budgets(arguments) => budgets::run_budgets(&arguments),
+        Command::Alerts(arguments) => budgets::run_alerts(&arguments),
         Command::Backup(arguments) => backup::backup(&arguments),
         Command::Restore(arguments) => backup::restore(&arguments),
         Command::Retain(arguments) => retain::run(&arguments),

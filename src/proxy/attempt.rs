@@ -12,6 +12,7 @@ use super::offer::Target;
 use super::refusal;
 use super::surface;
 use super::swap::limit_member;
+use super::told;
 use super::upstream::{Connection, Failure, Framing, HeadPlan, Line, head, unwritable};
 use crate::clock::Timestamp;
 use crate::dialects::splice::{Edits, splice};
@@ -57,7 +58,9 @@ pub struct Run<'a> {
 
 impl Run<'_> {
     pub async fn attempt(&self, session: &mut ServerSession, passes: &mut Passes) -> Attempt {
-        let Admitted { course, held } = match self.decide(Errand::Attempt(passes)).await {
+        let decided = self.decide(Errand::Attempt(passes)).await;
+        told::decided(self, &decided);
+        let Admitted { course, held } = match decided {
             Ok(admitted) => admitted,
             Err(refused) => return Attempt::Refused(refused.refusal),
         };

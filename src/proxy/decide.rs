@@ -180,6 +180,7 @@ impl<'a> Run<'a> {
         course.note(&decision, balances);
         if let Err(reached) = self.take_limits(&mut course, &decision.call_limits, errand) {
             let refusal = refusal::limit_reached(&reached);
+            course.step("refuse", Some(Arc::clone(&reached.limit.rule)), refusal.message.clone());
             return Next::No(Refused { refusal, course: Some(course) });
         }
         match decision.verdict {

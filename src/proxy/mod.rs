@@ -29,6 +29,7 @@ pub mod slices;
 pub mod standing;
 pub mod surface;
 pub mod swap;
+pub mod told;
 pub mod tunnel;
 pub mod upstream;
 

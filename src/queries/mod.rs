@@ -4,6 +4,7 @@
 //! and money is written exactly, by one function.
 
 pub mod ask;
+pub mod budgets;
 pub mod csv;
 pub mod export;
 pub mod follow;

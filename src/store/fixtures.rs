@@ -1,5 +1,9 @@
 //! Events for tests.
 
+use crate::budget::account::{Charge, Unit};
+use crate::budget::book::Want;
+use crate::budget::window::{Every, WindowRule};
+use crate::budget::{BasisPoints, Budget, Hardness, Instance};
 use crate::catalog::{Cost, Pricing, Unpriced};
 use crate::clock::Timestamp;
 use crate::dialects::{Dialect, Operation};
@@ -123,6 +127,11 @@ impl Event {
         self
     }
 
+    pub(crate) fn charged_to(mut self, instance: &Instance, pico: i64) -> Event {
+        self.charges.push(Charge { account: instance.account, amount: pico });
+        self
+    }
+
     /// Booked at this moment: another event's cost changes by so much.
     pub(crate) fn adjusted(&self, at: Timestamp, by_pico: i64) -> Event {
         let mut adjustment = self.clone().costing(by_pico);
@@ -131,4 +140,35 @@ impl Event {
         adjustment.closing.usage = TokenUsage::ZERO;
         adjustment
     }
+}
+
+/// A daily budget of this many pico-dollars that tells half and four fifths, for one scope.
+pub(crate) fn daily(name: &str, scope: &str, limit: u128) -> Arc<Instance> {
+    let window = WindowRule::Calendar { every: Every::Day, zone: jiff::tz::TimeZone::UTC, from: 0 };
+    instance(name, scope, limit, window, NOON)
+}
+
+pub(crate) fn instance(name: &str, scope: &str, limit: u128, window: WindowRule, now: Timestamp) -> Arc<Instance> {
+    let at = window.at(now);
+    let budget = Budget {
+        name: name.into(),
+        unit: Unit::PicoUsd,
+        limit,
+        hardness: Hardness::Hard,
+        window,
+        thresholds: vec![BasisPoints(5_000), BasisPoints(8_000)],
+        is_rate_limit: false,
+        clamp: true,
+        show_amounts: false,
+    };
+    Arc::new(Instance::new(Arc::new(budget), scope.into(), at))
+}
+
+/// Opens these accounts, as a lease of nothing does.
+pub(crate) fn open_accounts(data_dir: &std::path::Path, instances: &[&Arc<Instance>]) {
+    let want =
+        |instance: &&Arc<Instance>| (Want { instance: Arc::clone(instance), amount: 0 }, Arc::clone(&instance.budget));
+    let wants: Vec<_> = instances.iter().map(want).collect();
+    let mut leases = super::Leases::open(data_dir, NOON).unwrap();
+    leases.exchange(1, &[], &[], &wants, NOON).unwrap();
 }
