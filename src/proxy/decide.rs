@@ -144,7 +144,8 @@ impl<'a> Run<'a> {
         course.ruled = Some(Box::default());
         let mut forks: Vec<Fork<'a>> = Vec::new();
         for _ in 0..COURSES_MAX {
-            let refused = match self.follow(&rules, course, &mut errand).await {
+            // Boxed: where there are no rules, each call would carry its room.
+            let refused = match Box::pin(self.follow(&rules, course, &mut errand)).await {
                 Next::Admitted(admitted) => return Ok(admitted),
                 Next::Course(next) => {
                     course = next;
