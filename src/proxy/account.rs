@@ -41,6 +41,8 @@ pub struct Call {
     /// The request's body as the caller sent it, for counting; empty where it streamed through.
     pub body: Bytes,
     pub offer: Option<Offer>,
+    /// The model that was asked for, where a rule swapped it.
+    pub swapped_from: Option<Offer>,
     pub terms: Terms,
     pub client: Option<Arc<str>>,
 }
@@ -242,13 +244,23 @@ impl Unsettled {
             model_label: self.call.offer.as_ref().map(|offer| Arc::clone(&offer.model.id)),
             client: self.call.client.clone(),
             detail: self.detail(),
-            ..Beside::default()
+            saved_by_swap: self.saved_by_swap(&closing),
         };
         let choices = self.call.facts.choices.max(1);
         let event = self.reservation.settle(closing);
         learn(proxy, &event, choices);
         proxy.telemetry.settled(&event, beside);
         event
+    }
+
+    /// List price of the same usage at the model that was asked for, less what it cost.
+    fn saved_by_swap(&self, closing: &Closing) -> Option<Usd> {
+        let asked = self.call.swapped_from.as_ref()?;
+        let started = self.reservation.opening().started_at;
+        match (asked.model.price(&closing.usage, &self.call.terms, started), &closing.pricing) {
+            (Pricing::Priced(asked), Pricing::Priced(cost)) => asked.total.checked_sub(cost.total),
+            _ => None,
+        }
     }
 
     fn closing(&self, catalog: &Catalog, counts: &Counts) -> Closing {

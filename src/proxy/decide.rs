@@ -28,6 +28,8 @@ const SWAPS_MAX: usize = 4;
 /// Courses that are tried for one attempt, all forks together.
 const COURSES_MAX: usize = 64;
 
+const PASSED_OVER: &str = "passed over";
+
 /// Where an attempt goes, and how.
 #[derive(Clone)]
 pub struct Course<'a> {
@@ -314,9 +316,12 @@ impl<'a> Run<'a> {
     }
 
     fn over_budget(&self, course: Course<'a>, blocked: Vec<Blocked>) -> Refused<'a> {
-        let affordable = fit::affordable(self, &course, &blocked);
-        let refusal = refusal::over_budget(&blocked, &course.foreseen, affordable, self.proxy.clock.now());
+        let affordable = fit::affordable(self, &course, &blocked, 1);
+        let mut refusal = refusal::over_budget(&blocked, &course.foreseen, affordable, self.proxy.clock.now());
         let mut course = course;
+        if let Some(tried) = course.ruled.as_deref().and_then(|ruled| tried_instead(&ruled.steps)) {
+            refusal.message.push_str(&tried);
+        }
         let rule = blocked.first().map(|blocked| Arc::clone(&blocked.instance.budget.name));
         course.step("refuse", rule, refusal.message.clone());
         Refused { refusal, course: Some(course) }
@@ -325,7 +330,7 @@ impl<'a> Run<'a> {
 
 impl<'a> Fork<'a> {
     fn pass_over(&mut self, model: Option<Arc<str>>, why: String) {
-        self.passed_over.push(Step { action: "passed over", rule: self.rule.clone(), model, why });
+        self.passed_over.push(Step { action: PASSED_OVER, rule: self.rule.clone(), model, why });
     }
 
     fn without_a_target(mut self) -> Result<Course<'a>, Box<Refused<'a>>> {
@@ -338,7 +343,8 @@ impl<'a> Fork<'a> {
             .map(|step| format!("{}: {}", step.model.as_deref().unwrap_or("a target"), step.why))
             .collect();
         let rule = self.rule.as_deref().unwrap_or("a rule").to_owned();
-        if let Some(refusal) = self.refusal {
+        if let Some(mut refusal) = self.refusal {
+            refusal.message.push_str(&tried_instead(&self.passed_over).unwrap_or_default());
             return Err(Box::new(Refused { refusal, course: Some(self.base) }));
         }
         match self.swap.otherwise {
@@ -360,6 +366,11 @@ impl<'a> Fork<'a> {
 }
 
 impl Course<'_> {
+    /// A rule sent it to another model.
+    pub fn is_swapped(&self) -> bool {
+        self.ruled.as_deref().is_some_and(|ruled| ruled.swapped_from.is_some())
+    }
+
     /// Its hold is topped up while the answer flows.
     pub fn is_sliced(&self) -> bool {
         self.ruled.as_deref().is_some_and(|ruled| ruled.slice.is_some())
@@ -431,6 +442,13 @@ impl Course<'_> {
         self.acted("clamp", rule, why.to_owned());
         run.foresee(self);
     }
+}
+
+/// Which other models were tried, for a refusal.
+fn tried_instead(steps: &[Step]) -> Option<String> {
+    let passed = steps.iter().filter(|step| step.action == PASSED_OVER);
+    let models: Vec<&str> = passed.filter_map(|step| step.model.as_deref()).collect();
+    (!models.is_empty()).then(|| format!(" Tried instead, without success: {}.", models.join(", ")))
 }
 
 fn too_many(fork: &Fork<'_>) -> Refusal {

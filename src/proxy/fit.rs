@@ -64,7 +64,9 @@ impl<'a> Run<'a> {
             Some(Err(NotHeld::Refused(refusal))) => return Fit::Refused(refusal),
             Some(Err(NotHeld::Blocked(blocked))) => blocked,
         };
-        if let Some(limit) = affordable(self, course, &blocked).filter(|_| self.may_clamp(course, &blocked)) {
+        if let Some(limit) =
+            affordable(self, course, &blocked, OUTPUT_TOKENS_MIN).filter(|_| self.may_clamp(course, &blocked))
+        {
             let rule = blocked.first().map(|blocked| Arc::clone(&blocked.instance.budget.name));
             course.clamp(self, limit, rule, "the output limit is lowered to what the budget still affords");
             return Fit::Changed;
@@ -204,9 +206,9 @@ pub fn sized(demands: &[Demand], course: &Course<'_>, output: u64, now: Timestam
     resized.collect()
 }
 
-/// The largest output limit of each answer that every blocking budget still has room for; `None` where none does, or
-/// it is less than is worth while.
-pub fn affordable(run: &Run<'_>, course: &Course<'_>, blocked: &[Blocked]) -> Option<u64> {
+/// The largest output limit of each answer that every blocking budget still has room for; `None` where it is below
+/// `least`.
+pub fn affordable(run: &Run<'_>, course: &Course<'_>, blocked: &[Blocked], least: u64) -> Option<u64> {
     let choices = run.asked.facts.choices.max(1);
     let asked = course.foreseen.bound[Kind::Output] / choices;
     let fits = |limit: u64| {
@@ -217,10 +219,10 @@ pub fn affordable(run: &Run<'_>, course: &Course<'_>, blocked: &[Blocked]) -> Op
             unit != Unit::Requests && foreseen.amount(unit).is_some_and(|amount| u128::from(amount) <= room)
         })
     };
-    if asked <= OUTPUT_TOKENS_MIN || !fits(OUTPUT_TOKENS_MIN) {
+    if asked <= least || !fits(least) {
         return None;
     }
-    let (mut fitting, mut above) = (OUTPUT_TOKENS_MIN, asked);
+    let (mut fitting, mut above) = (least, asked);
     while above - fitting > 1 {
         let middle = fitting + (above - fitting) / 2;
         if fits(middle) {

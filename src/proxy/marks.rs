@@ -1,6 +1,7 @@
 //! Headers that say what rules and budgets did to a call, on its answer and on a refusal.
 
 use super::decide::Ruled;
+use super::standing;
 use crate::budget::account::Unit;
 use crate::money::pico_to_decimal;
 use crate::rules::Warning;
@@ -30,10 +31,18 @@ pub fn ruled(ruled: &Ruled, put: &mut impl FnMut(&'static str, String)) {
         }
     }
     if !ruled.warnings.is_empty() {
-        let said = |warning: &Warning| format!("{}: {}", warning.rule, warning.message);
+        let said = |warning: &Warning| format!("{}: {}", warning.rule, told(warning, ruled));
         let warnings: Vec<String> = ruled.warnings.iter().map(said).collect();
         put("x-farebox-warning", printable(&warnings.join(" | ")));
     }
+}
+
+/// A warning in words, without what others spent.
+pub fn told(warning: &Warning, ruled: &Ruled) -> String {
+    if standing::is_shown(&warning.rule, &ruled.balances) {
+        return standing::without_amounts(&warning.message, &ruled.balances);
+    }
+    "what is left of it would not do for this call".to_owned()
 }
 
 /// The budget of which the least is left, and what of it.

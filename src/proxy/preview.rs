@@ -3,15 +3,17 @@
 //! ([`super::decide`]).
 
 use super::attempt::Run;
-use super::decide::{Admitted, Course, Errand, Refused, Ruled};
+use super::decide::{Admitted, Course, Errand, Explained, Refused, Ruled, Step};
 use super::downstream::{self, WholeBody};
 use super::exchange::{self, Arrived, Asked, refuse};
 use super::foresee::terms;
 use super::offer::{Target, targets};
-use super::{Proxy, refusal, standing, surface, swap};
+use super::{Proxy, marks, refusal, standing, surface, swap};
+use crate::budget::{Balance, Instance};
 use crate::catalog::{Offer, Pricing};
 use crate::dialects::splice::{Edits, splice};
 use crate::dialects::{Dialect, Refusal, RefusalKind};
+use crate::rules;
 use crate::tokens::facts::SplicePoints;
 use crate::tokens::usage::{Kind, TokenUsage};
 use bytes::Bytes;
@@ -196,7 +198,7 @@ fn decision(run: &Run<'_>, course: &Course<'_>, refusal: Option<&Refusal>) -> Va
         None => json!({
             "action": ruled.and_then(|ruled| ruled.action).unwrap_or("admit"),
             "rule": ruled.and_then(|ruled| ruled.rule.clone()),
-            "why": ruled.and_then(|ruled| ruled.why.as_deref()).unwrap_or("no rule objects"),
+            "why": ruled.map(|ruled| why(ruled)),
             "output_limit": ruled.and_then(|ruled| ruled.known.output_max),
             "held_in_slices": ruled.is_some_and(|ruled| ruled.slice.is_some()),
             "swapped_from": ruled.and_then(|ruled| ruled.swapped_from.clone()),
@@ -205,7 +207,28 @@ fn decision(run: &Run<'_>, course: &Course<'_>, refusal: Option<&Refusal>) -> Va
     }
 }
 
+fn why(ruled: &Ruled) -> String {
+    let why = ruled.why.as_deref().unwrap_or("no rule objects");
+    standing::without_amounts(why, &ruled.balances)
+}
+
+/// What the rules tried, without what others spent.
+fn explained(asked: &Explained, balances: &[(Arc<Instance>, Balance)]) -> Explained {
+    let mut told = asked.clone();
+    for tried in &mut told.rules {
+        if tried.kind == rules::Kind::Budget && !standing::is_shown(&tried.rule, balances) {
+            tried.conditions.clear();
+        }
+        for condition in &mut tried.conditions {
+            condition.text = standing::without_amounts(&condition.text, balances);
+        }
+        tried.outcome = standing::without_amounts(&tried.outcome, balances);
+    }
+    told
+}
+
 fn ruled_of(run: &Run<'_>, ruled: &Ruled) -> Value {
+    let hide = |text: &str| standing::without_amounts(text, &ruled.balances);
     let limits: Vec<Value> = ruled
         .call_limits
         .iter()
@@ -227,9 +250,9 @@ fn ruled_of(run: &Run<'_>, ruled: &Ruled) -> Value {
         })
         .collect();
     json!({
-        "steps": ruled.steps,
-        "rules": ruled.explained,
-        "warnings": ruled.warnings.iter().map(|warning| json!({ "rule": warning.rule, "message": warning.message })).collect::<Vec<_>>(),
+        "steps": ruled.steps.iter().map(|step| Step { why: hide(&step.why), ..step.clone() }).collect::<Vec<_>>(),
+        "rules": ruled.explained.iter().map(|asked| explained(asked, &ruled.balances)).collect::<Vec<_>>(),
+        "warnings": ruled.warnings.iter().map(|warning| json!({ "rule": warning.rule, "message": marks::told(warning, ruled) })).collect::<Vec<_>>(),
         "budgets": budgets,
         "limits": limits,
     })

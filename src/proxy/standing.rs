@@ -10,6 +10,7 @@ use crate::rules::{CallBound, CallLimit};
 use crate::tokens::facts::RequestFacts;
 use http::HeaderMap;
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 /// What the holder of a key is told of himself: `GET /farebox/me`.
 pub async fn of(proxy: &Proxy, identity: &Identity, headers: &HeaderMap) -> Value {
@@ -77,10 +78,66 @@ pub fn number(instance: &Instance, amount: u128) -> Value {
     }
 }
 
+/// A text of the rules about a call, without what was spent of budgets that this caller is not shown.
+pub fn without_amounts(text: &str, balances: &[(Arc<Instance>, Balance)]) -> String {
+    let mut told = text.to_owned();
+    let hidden = balances.iter().filter(|(instance, _)| !instance.budget.show_amounts);
+    for (instance, _) in hidden {
+        let stands = format!("budget {} is ", instance.budget.name);
+        let mut from = 0;
+        while let Some(start) = told[from..].find(&stands).map(|at| from + at + stands.len()) {
+            let end = told[start..].find(" (wanted").map_or(told.len(), |at| start + at);
+            told.replace_range(start..end, "as it is");
+            from = start;
+        }
+    }
+    told
+}
+
+/// Whether the caller may be told what was spent of this budget; of what is no budget, always.
+pub fn is_shown(name: &str, balances: &[(Arc<Instance>, Balance)]) -> bool {
+    !balances.iter().any(|(instance, _)| *instance.budget.name == *name && !instance.budget.show_amounts)
+}
+
 fn unit(unit: Unit) -> &'static str {
     match unit {
         Unit::PicoUsd => "usd",
         Unit::Tokens => "tokens",
         Unit::Requests => "requests",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::budget::window::{Window, WindowRule};
+    use crate::budget::{Budget, Hardness};
+    use crate::clock::Timestamp;
+
+    #[test]
+    fn what_others_spent_is_cut_out_of_a_rules_words() {
+        let budget = |name: &str, show_amounts| {
+            let budget = Budget {
+                name: name.into(),
+                unit: Unit::PicoUsd,
+                limit: 1,
+                hardness: Hardness::Hard,
+                window: WindowRule::Lifetime,
+                thresholds: Vec::new(),
+                is_rate_limit: false,
+                clamp: true,
+                show_amounts,
+            };
+            let window = Window { start: Timestamp(0), end: Timestamp(1), counts_from: Timestamp(0) };
+            (Arc::new(Instance::new(Arc::new(budget), "".into(), window)), Balance::default())
+        };
+        let balances = [budget("team", false), budget("mine", true)];
+        let text = "budget team is 81% used, 3 USD remain (wanted used >= 80%) and budget mine is 5% used (wanted 1%)";
+        let told = "budget team is as it is (wanted used >= 80%) and budget mine is 5% used (wanted 1%)";
+        assert_eq!(without_amounts(text, &balances), told);
+        assert_eq!(
+            (is_shown("team", &balances), is_shown("mine", &balances), is_shown("x", &balances)),
+            (false, true, true)
+        );
     }
 }

@@ -84,7 +84,9 @@ async fn a_preview_tells_costs_rules_swaps_and_budgets_and_charges_nothing() {
     let user = budget_of(&preview, "user");
     assert_eq!((&user["scope"], &user["spent"]), (&json!("user=ann"), &json!("0.00")));
     assert!(user["holds"].is_string() && budget_of(&preview, "house")["spent"].is_null(), "{preview}");
-    assert!(preview["rules"].to_string().contains("no-gpt-5"), "every rule that was tried: {preview}");
+    let rules = preview["rules"].to_string();
+    assert!(rules.contains("no-gpt-5") && rules.contains("house"), "every rule that was tried: {preview}");
+    assert!(!rules.contains(" of 10 USD"), "how the house stands is not told: {preview}");
     let swaps = preview["possible_swaps"].as_array().unwrap();
     assert!(swaps[0]["passed_over"].is_string() && swaps[1]["ceiling_cost_usd"].is_string(), "{preview}");
     assert_eq!(me(&shop, &[ann]).await["budgets"][0]["held"], "0.00");

@@ -65,6 +65,9 @@ limits:
     let unswapped = with(body_seen(&shop, 9), json!({"model": "gpt-5"}));
     assert_eq!(unswapped, body_seen(&shop, 1), "nothing changed but the model");
 
+    let metrics = shop.admin("/metrics").answered().await.text();
+    assert!(metrics.contains("rule=\"research-saves\""), "{metrics}");
+
     let mut cheap = 0;
     let refused = loop {
         let answered = research().answered().await;
