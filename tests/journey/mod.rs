@@ -1,5 +1,6 @@
 //! The journey of a request on ordinary days. Read `first_call` first.
 
+mod backtest;
 mod bytes;
 mod choosing;
 mod dialects;
