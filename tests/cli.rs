@@ -137,3 +137,17 @@ fn a_reader_that_leaves_early_is_no_fault() {
     let said = text(&child.wait_with_output().unwrap().stderr);
     assert!(said.is_empty(), "{said}");
 }
+
+#[test]
+fn every_command_in_the_document_about_budgets_is_understood() {
+    let document = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/budgets.md")).unwrap();
+    let commands: Vec<&str> = document.lines().filter_map(|line| line.strip_prefix("farebox ")).collect();
+    assert!(commands.len() >= 7, "{commands:?}");
+    let nowhere = tempfile::tempdir().unwrap();
+    for command in commands {
+        let words: Vec<&str> = command.split(' ').collect();
+        let ended = run(nowhere.path(), &words);
+        // There is no ledger here, which is a fault; a word that it does not know would be wrong usage.
+        assert_eq!(ended.status.code(), Some(1), "{command}: {}", text(&ended.stderr));
+    }
+}
