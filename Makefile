@@ -7,7 +7,7 @@ ARGS ?=
 
 # One after another also under `make -j`: the last line is the tests' own.
 .NOTPARALLEL:
-.PHONY: help run demo test check bench needs needs-tests lint deny test-rust test-clients
+.PHONY: help run demo fuzz test check bench needs needs-tests lint deny test-rust test-clients
 
 help: ## what can be done
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-13s %s\n", $$1, $$2}' Makefile
@@ -43,6 +43,9 @@ $(TOOLS)/bin/cargo-deny:
 # Clients go before it, so that the last line is this one's summary.
 test-rust:
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then $(CARGO) nextest run --no-fail-fast $(ARGS); else $(CARGO) test --no-fail-fast $(ARGS); fi
+
+fuzz: ## many more broken rules files than `make test` tries (PROPTEST_CASES=20000)
+	PROPTEST_CASES=$${PROPTEST_CASES:-20000} $(CARGO) test --lib rules::syntax::tests::no_
 
 test-clients: ## the real SDKs against the simulated provider
 	@if [ -x tests/sdk/run ]; then $(CARGO) build --quiet && tests/sdk/run; else echo "tests/sdk/run is not here yet"; fi

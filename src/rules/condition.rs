@@ -153,7 +153,7 @@ impl fmt::Display for Compare {
 /// `80%`, `12.50 USD`, `2000 tokens`
 pub fn amount(measure: Measure, value: u128) -> String {
     match measure {
-        Measure::Share if value % 100 == 0 => format!("{}%", value / 100),
+        Measure::Share if value.is_multiple_of(100) => format!("{}%", value / 100),
         Measure::Share => format!("{}.{:02}%", value / 100, value % 100).replace("0%", "%"),
         Measure::Of(Unit::PicoUsd) => format!("{} USD", pico_to_decimal(i128::try_from(value).unwrap_or(i128::MAX))),
         Measure::Of(Unit::Tokens) => format!("{value} tokens"),

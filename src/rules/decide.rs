@@ -59,7 +59,7 @@ impl RuleSet {
 
 impl RuleSet {
     /// Swaps that are meant for such a call, whatever budgets, time and cost say now: rule and targets.
-    pub fn possible_swaps(&self, question: &Question<'_>) -> Vec<(Arc<str>, Arc<[Arc<str>]>)> {
+    pub fn possible_swaps(&self, question: &Question<'_>) -> Vec<PossibleSwap> {
         let call = Call { question, balances: None, request_is_known: true };
         let swaps = self.rules().swaps.iter().filter(|rule| {
             rule.is_from(question)
@@ -70,6 +70,9 @@ impl RuleSet {
         swaps.map(|rule| (Arc::clone(&rule.head.name), Arc::clone(&rule.to))).collect()
     }
 }
+
+/// A rule's name, and its targets.
+pub type PossibleSwap = (Arc<str>, Arc<[Arc<str>]>);
 
 /// What a request wants of a budget of this unit; `None`: it cannot be said.
 pub fn demand_of(unit: Unit, question: &Question<'_>) -> Option<u64> {

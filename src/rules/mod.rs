@@ -17,7 +17,7 @@ mod timing;
 mod trace;
 mod words;
 
-pub use decide::{OUTPUT_TOKENS_MIN, affordable_output, demand_of};
+pub use decide::{OUTPUT_TOKENS_MIN, PossibleSwap, affordable_output, demand_of};
 pub use decision::{CallBound, CallLimit, Decision, Otherwise, Refused, Swap, Verdict, Warning};
 pub use question::Question;
 pub use standing::InForce;
@@ -32,3 +32,6 @@ pub struct RuleSet {
     rules: Arc<set::Rules>,
     index: set::Index,
 }
+
+#[cfg(test)]
+mod tests;

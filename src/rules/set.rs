@@ -103,11 +103,14 @@ pub struct Rules {
 /// teams and keys it sees a handful.
 #[derive(Clone, Debug, Default)]
 pub struct Index {
-    single: Vec<(Field, HashMap<Arc<str>, Vec<u32>>)>,
-    tags: HashMap<Arc<str>, HashMap<Arc<str>, Vec<u32>>>,
+    single: Vec<(Field, ByValue)>,
+    tags: HashMap<Arc<str>, ByValue>,
     /// Those without such a literal.
     others: Vec<u32>,
 }
+
+/// Places of budgets by a literal of their scope.
+type ByValue = HashMap<Arc<str>, Vec<u32>>;
 
 /// The narrowest first.
 const INDEXED: [Field; 9] = [

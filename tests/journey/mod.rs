@@ -8,5 +8,6 @@ mod egress;
 mod first_call;
 mod keeping;
 mod late;
+mod rules;
 mod surface;
 mod tls;

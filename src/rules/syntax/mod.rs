@@ -149,3 +149,6 @@ pub(super) struct Places {
     /// Budgets of tests.
     pub spent: Vec<(Arc<str>, crate::budget::book::Unit, Place)>,
 }
+
+#[cfg(test)]
+mod tests;

@@ -60,7 +60,8 @@ impl<'n> Section<'n> {
         }
         for entry in node.entries() {
             let known = table.keys.iter().any(|key| *key.name == *entry.key);
-            if !known && !(table.fields && Field::named(&entry.key).is_some()) {
+            let is_field = table.fields && Field::named(&entry.key).is_some();
+            if !known && !is_field {
                 unknown(entry, table, notes);
             }
         }
