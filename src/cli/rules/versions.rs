@@ -27,7 +27,8 @@ pub struct DiffArguments {
 #[derive(Debug, clap::Args)]
 pub struct RollbackArguments {
     /// The version to go back to: its number, its name, or `previous`.
-    version: String,
+    #[arg(value_name = "VERSION")]
+    wanted: String,
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
@@ -63,7 +64,7 @@ pub fn diff(arguments: &DiffArguments) -> ExitCode {
 pub fn rollback(arguments: &RollbackArguments) -> ExitCode {
     let outcome = Place::configured(arguments.config.as_ref()).find_folder().and_then(|found| {
         let history = History::beside(&found.data_dir);
-        let version = history.find(&arguments.version).ok_or_else(|| no_version(&arguments.version, &history))?;
+        let version = history.find(&arguments.wanted).ok_or_else(|| no_version(&arguments.wanted, &history))?;
         let files = history.read(&version)?;
         loaded(&files, &found)?;
         let written = write_back(&found.rules_dir, &files)?;
