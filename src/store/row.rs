@@ -187,7 +187,7 @@ impl<'c> Decoder<'c> {
         let mut column = Columns { row, place: 0 };
         let column = &mut column;
         let pricing;
-        let usage;
+        let mut usage = TokenUsage::ZERO;
         Ok(EventRow {
             id: EventId(column.unsigned()?),
             exchange: ExchangeId(column.unsigned()?),
@@ -242,11 +242,7 @@ impl<'c> Decoder<'c> {
             upstream_micros: column.integer()?.map(i64::unsigned_abs),
             request_bytes: column.unsigned()?,
             response_bytes: column.unsigned()?,
-            usage_less: {
-                let less;
-                (usage, less) = column.usage()?;
-                less
-            },
+            usage_less: column.usage(&mut usage)?,
             usage,
             cost_by_kind: column.costs()?,
             charges: match column.next()? {
@@ -317,15 +313,15 @@ impl Columns<'_, '_> {
         })
     }
 
-    /// Units above zero and below.
-    fn usage(&mut self) -> rusqlite::Result<(TokenUsage, TokenUsage)> {
-        let (mut usage, mut less) = (TokenUsage::ZERO, TokenUsage::ZERO);
+    /// Fills in the units above zero, and gives those below.
+    fn usage(&mut self, usage: &mut TokenUsage) -> rusqlite::Result<TokenUsage> {
+        let mut less = TokenUsage::ZERO;
         for kind in Kind::ALL {
             let units = self.number()?;
-            let side = if units < 0 { &mut less } else { &mut usage };
+            let side = if units < 0 { &mut less } else { &mut *usage };
             side[kind] = units.unsigned_abs();
         }
-        Ok((usage, less))
+        Ok(less)
     }
 
     fn costs(&mut self) -> rusqlite::Result<[i64; Kind::COUNT]> {
