@@ -7,7 +7,7 @@ ARGS ?=
 
 # One after another also under `make -j`: the last line is the tests' own.
 .NOTPARALLEL:
-.PHONY: help run demo fuzz test check bench needs needs-tests lint deny test-rust test-clients
+.PHONY: help run demo fuzz test check bench needs needs-tests lint deny test-rust test-clients test-observability
 
 help: ## what can be done
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-13s %s\n", $$1, $$2}' Makefile
@@ -24,7 +24,7 @@ check: needs ## check configuration and catalog (ARGS="--config farebox.yaml")
 bench: needs ## measure; results go to benches/results
 	benches/run $(ARGS)
 
-test: needs-tests lint deny test-clients test-rust ## everything that must hold
+test: needs-tests lint deny test-clients test-observability test-rust ## everything that must hold
 
 lint:
 	$(CARGO) fmt --check
@@ -49,6 +49,9 @@ fuzz: ## many more broken rules files than `make test` tries (PROPTEST_CASES=200
 
 test-clients: ## the real SDKs against the simulated provider
 	@if [ -x tests/sdk/run ]; then $(CARGO) build --quiet && tests/sdk/run; else echo "tests/sdk/run is not here yet"; fi
+
+test-observability: ## a real Prometheus and Alertmanager before a running Farebox: every panel, rule and alert
+	@$(CARGO) build --quiet && tests/observability/run
 
 # What the build asks of the machine; one line says what is missing where we may not install it.
 needs:

@@ -526,12 +526,15 @@ fn exposition(proxy: &Proxy) -> String {
     metrics.ledger_store_faulty.set(f64::from(u8::from(status.fold_error.is_some())));
     metrics.ledger_queue.set(f64_of(status.backlog_events));
     metrics.ledger_sync_age.set(status.last_sync_age.as_secs_f64());
-    metrics.budgets.show(proxy.ledger.admission().standing());
     metrics.ledger_counts(status.counts.lost, status.counts.passed_unjournalled, status.counts.overruns);
     if let Some(at) = status.last_commit_at {
         #[expect(clippy::cast_precision_loss, reason = "a moment as Prometheus writes it")]
         metrics.ledger_last_commit.set(at.as_millis() as f64 / 1e3);
     }
+    let now = proxy.clock.now();
+    let mut standing = proxy.ledger.admission().standing();
+    standing.retain(|(instance, _)| instance.window.contains(now));
+    metrics.budgets.show(standing);
     for provider in proxy.providers.values() {
         let health = provider.health.lock();
         let state = match health.state() {

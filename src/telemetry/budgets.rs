@@ -40,7 +40,7 @@ pub enum Action {
     Clamp,
     /// Sent to another provider.
     Reroute,
-    /// Refused for its rate, size or price.
+    /// Refused for its rate; it may come again.
     Limit,
     Block,
 }

@@ -1,0 +1,347 @@
+#!/usr/bin/env python3
+"""The source of the four dashboards: `python3 grafana/dashboards.py` writes grafana/dashboards/*.json (a test compares).
+
+Classic dashboards, schemaVersion 39: Grafana 10 to 13 import them without an edit. The data source is a variable.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+SOURCE = {"type": "prometheus", "uid": "${datasource}"}
+HERE = 'job=~"$job",instance=~"$instance"'
+JOB = 'job=~"$job"'
+BUDGET = 'job=~"$job",budget=~"$budget"'
+CALLS = HERE + ',team=~"$team",provider=~"$provider",model=~"$model"'
+BY_MODEL = HERE + ',provider=~"$provider",model=~"$model"'
+TEAM = HERE + ',team=~"$team"'
+RULE = HERE + ',rule=~"$rule"'
+MONEY, SHARE = "currencyUSD", "percentunit"
+USED = [(None, "green"), (0.75, "orange"), (0.9, "red")]
+NONE_IS_GOOD = [(None, "green"), (1, "red")]
+
+
+def query(expr, legend="__auto", **more):
+    return {"expr": expr, "legend": legend, **more}
+
+
+def row(title):
+    return {"type": "row", "title": title}
+
+
+def panel(kind, title, description, unit, *queries, w=12, h=8, now=False, stack=False, steps=None, names=None):
+    return locals() | {"type": kind}
+
+
+def stat(title, description, unit, expr, w=4, h=4, steps=None):
+    return panel("stat", title, description, unit, query(expr), w=w, h=h, now=True, steps=steps)
+
+
+def lines(title, description, unit, *queries, **more):
+    return panel("timeseries", title, description, unit, *queries, **more)
+
+
+def table(title, description, unit, *columns, w=12, h=8):
+    """Columns are (name, unit or None for the table's own, expression)."""
+    names = {f"Value #{chr(65 + place)}" if len(columns) > 1 else "Value": column[:2] for place, column in enumerate(columns)}
+    queries = [query(column[2], "", table=True) for column in columns]
+    return panel("table", title, description, unit, *queries, w=w, h=h, now=True, names=names)
+
+
+def per_second(metric, labels, by=""):
+    return f"sum {by + ' ' if by else ''}(rate({metric}{{{labels}}}[$__rate_interval]))"
+
+
+def in_range(metric, labels, by=""):
+    return f"sum {by + ' ' if by else ''}(increase({metric}{{{labels}}}[$__range]))"
+
+
+def quantile(share, metric, labels, by="le", window="$__rate_interval"):
+    return f"histogram_quantile({share}, sum by ({by}) (rate({metric}_bucket{{{labels}}}[{window}])))"
+
+
+SPEND = [
+    row("This window"),
+    stat("Spent", "Spent in the current windows of the budgets chosen, from the ledger. Budgets that count the same calls (a team's and the whole) add up twice: choose.",
+         MONEY, f"sum(budget:farebox_spent_usd:max{{{BUDGET}}})", w=6),
+    stat("Left", "Limits less what is spent.", MONEY,
+         f"sum(budget:farebox_limit_usd:max{{{BUDGET}}}) - sum(budget:farebox_spent_usd:max{{{BUDGET}}})", w=6),
+    stat("Heading for", "What is spent, and the pace of the last day to the windows' ends.", MONEY,
+         f"sum(budget:farebox_forecast_usd:window_end{{{BUDGET}}})", w=6),
+    stat("Not paid, in range", "List price that swaps and provider caches saved in the range chosen.", MONEY,
+         in_range("farebox_savings_usd_total", TEAM), w=6),
+    panel("bargauge", "Budgets used", "Share of each limit that is spent; orange from 75 %, red from 90 %.", SHARE,
+          query(f"sort_desc(budget:farebox_used:ratio{{{BUDGET}}})", "{{budget}}"), now=True, steps=USED),
+    table("Budgets", "Each budget with its limit, what is spent and held, the share used, and when it is gone at the pace of six hours.", MONEY,
+          ("Limit", None, f"budget:farebox_limit_usd:max{{{BUDGET}}}"),
+          ("Spent", None, f"budget:farebox_spent_usd:max{{{BUDGET}}}"),
+          ("Held", None, f"max by (job, budget, scope, window) (farebox_budget_held_usd{{{BUDGET}}})"),
+          ("Used", SHARE, f"budget:farebox_used:ratio{{{BUDGET}}}"),
+          ("Gone in", "s", f"budget:farebox_exhaustion:seconds_rate6h{{{BUDGET}}}")),
+    row("Pace"),
+    lines("Spend per hour by team", "The pace of the last hour, in dollars an hour.", MONEY,
+          query('sum by (team) (team:farebox_cost_usd:rate1h{job=~"$job",team=~"$team"}) * 3600', "{{team}}")),
+    lines("Burn rate", "1: the budget lasts exactly to the end of its window. 14.4: 2 % of a month's budget an hour.", "none",
+          query(f"budget:farebox_burn:ratio_rate1h{{{BUDGET}}}", "{{budget}} 1 h"),
+          query(f"budget:farebox_burn:ratio_rate6h{{{BUDGET}}}", "{{budget}} 6 h")),
+    lines("Gone in", "Until the limit at the pace of the last hour.", "s",
+          query(f"budget:farebox_exhaustion:seconds_rate1h{{{BUDGET}}}", "{{budget}}")),
+    lines("Spent and limit", "From the ledger; falls when a window begins.", MONEY,
+          query(f"budget:farebox_spent_usd:max{{{BUDGET}}}", "{{budget}} spent"),
+          query(f"budget:farebox_limit_usd:max{{{BUDGET}}}", "{{budget}} limit")),
+    row("Where the money goes"),
+    lines("Cost per hour by model", "List price, in dollars an hour.", MONEY,
+          query(per_second("farebox_cost_usd_total", CALLS, "by (model)") + " * 3600", "{{model}}"), stack=True),
+    panel("piechart", "Cost by team in range", "Share of each team; `none` sent no team, `other` is not in `metrics.teams`.", MONEY,
+          query(in_range("farebox_cost_usd_total", CALLS, "by (team)"), "{{team}}"), w=6, now=True),
+    panel("piechart", "Cost by provider in range", "Share of each provider.", MONEY,
+          query(in_range("farebox_cost_usd_total", CALLS, "by (provider)"), "{{provider}}"), w=6, now=True),
+    lines("Price of a million tokens", "Cost by tokens of all types: swaps and caches show here.", MONEY,
+          query(f"1e6 * {per_second('farebox_cost_usd_total', CALLS, 'by (team)')} / ({per_second('farebox_tokens_total', CALLS, 'by (team)')} > 0)", "{{team}}")),
+    lines("Price of a thousand requests", "Cost by requests that ended well.", MONEY,
+          query("1000 * " + per_second("farebox_cost_usd_total", CALLS, "by (team)") + " / ("
+                + per_second("farebox_requests_total", CALLS + ',outcome="ok"', "by (team)") + " > 0)", "{{team}}")),
+    lines("Not paid per hour", "What provider caches and swaps save, in dollars an hour.", MONEY,
+          query(per_second("farebox_savings_usd_total", TEAM, "by (reason)") + " * 3600", "{{reason}}")),
+    lines("Tokens per minute", "By type; the types are disjoint.", "short",
+          query("60 * " + per_second("farebox_tokens_total", CALLS, "by (type)"), "{{type}}"), stack=True),
+    row("Can the numbers be trusted?"),
+    table("Calls without a price", "Their cost is in no number above. `other`: the catalog does not know the model; `farebox usage --by model` does.", "short",
+          ("Calls", None, f"sum by (provider, model) (farebox_unpriced_requests_total{{{HERE}}})"), w=8, h=6),
+    stat("Age of the prices", "Since the catalog's date.", "s", f"time() - max(farebox_price_catalog_updated_timestamp_seconds{{{JOB}}})", h=6),
+    stat("Not reported by the provider", "Share of good calls whose usage was counted or estimated by us.", SHARE,
+         in_range("farebox_usage_source_total", HERE + ',provider=~"$provider",source!="reported"') + " / "
+         + in_range("farebox_usage_source_total", HERE + ',provider=~"$provider"'), h=6),
+    stat("Error of estimates", "Half of the estimates before a call were nearer to its cost than this.", SHARE,
+         quantile(0.5, "farebox_cost_estimate_error_ratio", HERE + ',provider=~"$provider"', window="$__range"), h=6),
+    stat("Calls not in the ledger", "Lost or let through unrecorded in the range; anything but 0 means that spending is under-reported.", "short",
+         in_range("farebox_ledger_lost_entries_total", HERE) + " + " + in_range("farebox_ledger_unjournalled_calls_total", HERE), h=6, steps=NONE_IS_GOOD),
+]
+
+HEALTH = [
+    row("Golden signals"),
+    stat("Requests", "Attempts at providers that ended, each second.", "reqps", per_second("farebox_requests_total", BY_MODEL)),
+    stat("Well", "Share of attempts that no provider and no fault of ours spoilt; callers' mistakes and rules' refusals are left out.", SHARE,
+         "1 - (" + per_second("farebox_requests_total", BY_MODEL + ',outcome=~"provider_.*|proxy_.*"') + " or vector(0)) / "
+         + per_second("farebox_requests_total", BY_MODEL + ',outcome!~"caller_.*|policy_.*"')),
+    stat("p95 duration", "Of twenty requests, nineteen took less, from arrival to the last byte.", "s", quantile(0.95, "farebox_request_duration_seconds", BY_MODEL)),
+    stat("p95 first token", "Of twenty streams, nineteen began sooner.", "s", quantile(0.95, "farebox_time_to_first_token_seconds", BY_MODEL)),
+    stat("p99 overhead", "What Farebox itself adds: of a hundred requests, 99 lost less.", "s", quantile(0.99, "farebox_proxy_overhead_seconds", HERE),
+         steps=[(None, "green"), (0.01, "orange"), (0.025, "red")]),
+    stat("Under way", "Requests now.", "short", f"sum(farebox_requests_in_flight{{{HERE}}})"),
+    lines("Outcomes", "caller_: the client's fault, policy_: a rule's no, provider_: the provider's fault, proxy_: ours.", "reqps",
+          query(per_second("farebox_requests_total", BY_MODEL, "by (outcome)"), "{{outcome}}"), stack=True),
+    lines("Provider errors", "Share of attempts that the provider spoilt.", SHARE,
+          query('provider:farebox_provider_errors:ratio_rate5m{job=~"$job",provider=~"$provider"}', "{{provider}} 5 min"),
+          query('provider:farebox_provider_errors:ratio_rate1h{job=~"$job",provider=~"$provider"}', "{{provider}} 1 h")),
+    lines("Duration by model", "From arrival to the last byte.", "s",
+          query(quantile(0.5, "farebox_request_duration_seconds", BY_MODEL, "le, model"), "{{model}} p50"),
+          query(quantile(0.95, "farebox_request_duration_seconds", BY_MODEL, "le, model"), "{{model}} p95")),
+    lines("First token by model", "Streams only; p95.", "s", query(quantile(0.95, "farebox_time_to_first_token_seconds", BY_MODEL, "le, model"), "{{model}}")),
+    lines("Tokens a second of a stream", "One by the median time of an output token.", "short",
+          query("1 / " + quantile(0.5, "farebox_time_per_output_token_seconds", BY_MODEL, "le, model"), "{{model}}")),
+    lines("Overhead", "Time in Farebox's own hands.", "s",
+          query(quantile(0.5, "farebox_proxy_overhead_seconds", HERE, "le, provider"), "{{provider}} p50"),
+          query(quantile(0.99, "farebox_proxy_overhead_seconds", HERE, "le, provider"), "{{provider}} p99")),
+    lines("Farebox's own refusals", "Requests it answered itself, by kind.", "reqps", query(per_second("farebox_refusals_total", HERE, "by (kind)"), "{{kind}}"), stack=True),
+    lines("Own faults against 99.9 %", "Share of requests that Farebox itself spoilt. 0.1 % may fail in 30 days.", SHARE,
+          query(f"job:farebox_own_faults:ratio_rate5m{{{JOB}}}", "5 min"), query(f"job:farebox_own_faults:ratio_rate6h{{{JOB}}}", "6 h")),
+    panel("state-timeline", "Circuits", "0 closed (well), 1 half open (being tried again), 2 open (not asked).", "short",
+          query(f'max by (provider) (farebox_provider_circuit_state{{{HERE},provider=~"$provider"}})', "{{provider}}")),
+    lines("Failures in a row", "Failed attempts since the last good one.", "short",
+          query(f'max by (provider) (farebox_provider_failures_in_a_row{{{HERE},provider=~"$provider"}})', "{{provider}}")),
+    row("Ledger"),
+    lines("Waiting for the store", "Share of `ledger.backlog_events_max`; when it is full, calls wait.", SHARE,
+          query(f"farebox_ledger_queue_entries{{{HERE}}} / farebox_ledger_queue_capacity_entries{{{HERE}}}", "{{instance}}"), w=8, h=7),
+    lines("Not synced for", "What a loss of power would lose at most.", "s", query(f"farebox_ledger_last_sync_age_seconds{{{HERE}}}", "{{instance}}"), w=8, h=7),
+    panel("state-timeline", "Accepting", "1: the ledger admits calls.", "short", query(f"farebox_ledger_accepting{{{HERE}}}", "{{instance}}"), w=8, h=7),
+    stat("Last commit", "Since the store last took events.", "s", f"time() - max(farebox_ledger_last_commit_timestamp_seconds{{{HERE}}})"),
+    stat("Store faulty", "1: the store takes no events; they wait in the journal.", "short", f"max(farebox_ledger_store_faulty{{{HERE}}})", steps=NONE_IS_GOOD),
+    stat("Lost in range", "Events that had no place to go.", "short", in_range("farebox_ledger_lost_entries_total", HERE), steps=NONE_IS_GOOD),
+    stat("Overruns in range", "Calls that cost more than was held for them.", "short", in_range("farebox_ledger_overruns_total", HERE)),
+    stat("Models in the catalog", "With the overlays.", "short", f"max(farebox_price_catalog_models{{{JOB}}})"),
+    stat("Rules in force", "Rules and budgets.", "short", f"max(farebox_rules_in_force{{{JOB}}})"),
+    row("Process and telemetry"),
+    stat("Up", "Nodes that Prometheus reaches.", "short", f"sum(up{{{HERE}}})"),
+    stat("Reloads well", "1: what is on disk is what is in force.", "short", f"min(farebox_config_last_reload_successful{{{HERE}}})", steps=[(None, "red"), (1, "green")]),
+    stat("Failed reloads in range", "Of the catalog and the rules.", "short", in_range("farebox_config_reloads_total", HERE + ',result="error"'), steps=NONE_IS_GOOD),
+    stat("Memory", "Resident.", "bytes", f"max(process_resident_memory_bytes{{{HERE}}})"),
+    stat("Processor", "Cores busy.", "short", f"sum(rate(process_cpu_seconds_total{{{HERE}}}[$__rate_interval]))"),
+    stat("Files open", "Share of what may be open.", SHARE, f"max(process_open_fds{{{HERE}}} / process_max_fds{{{HERE}}})"),
+    lines("Series on /metrics", "Bounded by `metrics.series_max`.", "short", query(f"scrape_samples_post_metric_relabeling{{{HERE}}}", "{{instance}}"), w=8, h=6),
+    lines("Counted under `other`", "Calls whose team, project or model has no label of its own.", "short",
+          query(f"sum by (label) (increase(farebox_metric_label_overflow_total{{{HERE}}}[$__rate_interval]))", "{{label}}"), w=8, h=6),
+    lines("Log lines dropped", "The log's reader is too slow.", "short", query(f"sum(increase(farebox_log_lines_dropped_total{{{HERE}}}[$__rate_interval]))", "lines"), w=8, h=6),
+    table("Versions", "Nodes by version.", "short", ("Nodes", None, f"count by (version) (farebox_build_info{{{HERE}}})"), w=8, h=4),
+    stat("Started", "When the youngest process did.", "dateTimeFromNow", f"1000 * max(process_start_time_seconds{{{HERE}}})"),
+]
+
+TEAM_VIEW = [
+    row("What it costs"),
+    stat("Spent in range", "List price of your calls in the range chosen; the ledger has the cents.", MONEY, in_range("farebox_cost_usd_total", TEAM), w=6),
+    stat("Pace", "Dollars an hour, over the last hour.", MONEY, 'sum(team:farebox_cost_usd:rate1h{job=~"$job",team=~"$team"}) * 3600', w=6),
+    stat("Not paid, in range", "What provider caches and swaps saved.", MONEY, in_range("farebox_savings_usd_total", TEAM), w=6),
+    stat("Requests in range", "Attempts that ended well.", "short", in_range("farebox_requests_total", TEAM + ',outcome="ok"'), w=6),
+    lines("Cost per hour by model", "In dollars an hour.", MONEY, query(per_second("farebox_cost_usd_total", TEAM, "by (model)") + " * 3600", "{{model}}"), stack=True),
+    lines("Cost per hour by project", "In dollars an hour.", MONEY, query(per_second("farebox_cost_usd_total", TEAM, "by (project)") + " * 3600", "{{project}}"), stack=True),
+    row("The budgets"),
+    panel("gauge", "Budgets used", "Share of each limit; choose yours under `budget`.", SHARE, query(f"budget:farebox_used:ratio{{{BUDGET}}}", "{{budget}}"), w=12, h=7, now=True, steps=USED),
+    stat("Left", "Of the budgets chosen.", MONEY, f"sum(budget:farebox_limit_usd:max{{{BUDGET}}} - budget:farebox_spent_usd:max{{{BUDGET}}})", h=7),
+    stat("Window ends in", "The first of the windows.", "s", f"min(budget:farebox_window_left:seconds{{{BUDGET}}})", h=7),
+    stat("Gone in", "At the pace of six hours; no data: nothing is spent.", "s", f"min(budget:farebox_exhaustion:seconds_rate6h{{{BUDGET}}})", h=7),
+    row("How it goes"),
+    lines("Requests per minute", "By how they ended.", "reqpm", query("60 * " + per_second("farebox_requests_total", TEAM, "by (outcome)"), "{{outcome}}"), stack=True),
+    lines("Tokens per minute", "By type; the types are disjoint.", "short", query("60 * " + per_second("farebox_tokens_total", TEAM, "by (type)"), "{{type}}"), stack=True),
+    lines("Read from caches", "Share of input tokens; more is cheaper.", SHARE,
+          query(per_second("farebox_tokens_total", TEAM + ',type="cache_read"', "by (model)") + " / ("
+                + per_second("farebox_tokens_total", TEAM + ',type=~"input|cache_read|cache_write"', "by (model)") + " > 0)", "{{model}}")),
+    lines("Swapped", "Requests a minute that a rule sent to another model.", "opm",
+          query("60 * " + per_second("farebox_model_swaps_total", TEAM, "by (from_model, to_model)"), "{{from_model}} → {{to_model}}")),
+    table("Models in range", "What each model was used for and cost.", "short",
+          ("Requests", None, in_range("farebox_requests_total", TEAM + ',outcome="ok"', "by (model)")),
+          ("Tokens", None, in_range("farebox_tokens_total", TEAM, "by (model)")),
+          ("Cost", MONEY, in_range("farebox_cost_usd_total", TEAM, "by (model)")), w=24, h=8),
+]
+
+RULES = [
+    row("In force"),
+    stat("Rules in force", "Rules and budgets.", "short", f"max(farebox_rules_in_force{{{JOB}}})", w=6),
+    stat("Loaded", "When the rules in force were read.", "dateTimeFromNow", f'1000 * max(farebox_config_last_reload_success_timestamp_seconds{{{HERE},what="rules"}})', w=6),
+    stat("Requests changed or refused", "Share of all attempts and refusals in the range.", SHARE,
+         in_range("farebox_rule_decisions_total", RULE) + f" / sum(increase(farebox_requests_total{{{HERE}}}[$__range]) or increase(farebox_refusals_total{{{HERE}}}[$__range]))", w=6),
+    stat("Saved by swaps in range", "List price of the models asked for, less the cost.", MONEY, in_range("farebox_savings_usd_total", TEAM + ',reason="model_swap"'), w=6),
+    table("What rules did in range", "Requests by rule and by what became of them.", "short", ("Requests", None, in_range("farebox_rule_decisions_total", RULE, "by (rule, action)"))),
+    panel("state-timeline", "When rules acted", "1: the rule acted within the last five minutes.", "short",
+          query(f"sum by (rule, action) (increase(farebox_rule_decisions_total{{{RULE}}}[5m])) > bool 0", "{{rule}} ({{action}})")),
+    row("Swaps"),
+    lines("Swaps per minute", "From the model asked for to the one that answered.", "opm",
+          query("60 * " + per_second("farebox_model_swaps_total", RULE + ',team=~"$team"', "by (from_model, to_model)"), "{{from_model}} → {{to_model}}")),
+    lines("Share swapped", "Of each team's requests.", SHARE,
+          query(per_second("farebox_model_swaps_total", RULE + ',team=~"$team"', "by (team)") + " / (" + per_second("farebox_requests_total", TEAM, "by (team)") + " > 0)", "{{team}}")),
+    lines("Saved by swaps per hour", "In dollars an hour.", MONEY, query("3600 * " + per_second("farebox_savings_usd_total", TEAM + ',reason="model_swap"', "by (team)"), "{{team}}")),
+    lines("Decisions per minute", "By rule and by what it did.", "opm", query("60 * " + per_second("farebox_rule_decisions_total", RULE, "by (rule, action)"), "{{rule}} {{action}}")),
+    row("Refusals and holds"),
+    lines("Refused per minute", "For a budget, a rule or a limit.", "reqpm",
+          query("60 * " + per_second("farebox_refusals_total", HERE + ',kind=~"budget_exceeded|blocked|rate_limited"', "by (kind)"), "{{kind}}")),
+    lines("Held for calls under way", "Counts against a budget until the call is settled.", MONEY,
+          query(f"max by (budget) (farebox_budget_held_usd{{{JOB}}})", "{{budget}}")),
+]
+
+
+def variable(name, metric, within=JOB, multi=True):
+    text = f"label_values({metric}{{{within}}}, {name})"
+    return {"name": name, "label": name, "type": "query", "datasource": SOURCE, "definition": text,
+            "query": {"query": text, "refId": "v"}, "refresh": 2, "sort": 1, "multi": multi, "includeAll": True,
+            "allValue": ".*", "current": {"text": "All", "value": "$__all"}, "hide": 0, "options": [], "regex": "",
+            "skipUrlSync": False}
+
+
+JOBS = variable("job", "farebox_build_info", "")
+INSTANCES = variable("instance", "farebox_build_info")
+TEAMS = variable("team", "farebox_requests_total")
+PROVIDERS = variable("provider", "farebox_usage_source_total")
+MODELS = variable("model", "farebox_requests_total", JOB + ',provider=~"$provider"')
+BUDGETS = variable("budget", "farebox_budget_limit_usd")
+RULE_NAMES = variable("rule", "farebox_rule_decisions_total")
+
+
+def targets(spec):
+    return [{"refId": chr(65 + place), "datasource": SOURCE, "editorMode": "code", "expr": one["expr"],
+             "legendFormat": one["legend"], "instant": spec["now"], "range": not spec["now"],
+             **({"format": "table"} if one.get("table") else {})} for place, one in enumerate(spec["queries"])]
+
+
+def options(spec):
+    if spec["type"] == "timeseries":
+        return {"legend": {"displayMode": "table", "placement": "bottom", "showLegend": True, "calcs": ["lastNotNull", "max"]},
+                "tooltip": {"mode": "multi", "sort": "desc"}}
+    if spec["type"] in ("stat", "gauge", "bargauge", "piechart"):
+        return {"reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False}}
+    return {}
+
+
+def drawn(spec, number, place):
+    kind = spec["type"]
+    lined = {"drawStyle": "line", "fillOpacity": 30 if spec["stack"] else 8, "lineWidth": 1, "showPoints": "never",
+             "stacking": {"mode": "normal" if spec["stack"] else "none", "group": "A"}}
+    steps = [{"color": colour, "value": value} for value, colour in spec["steps"] or [(None, "green")]]
+    defaults = {
+        "unit": spec["unit"],
+        "color": {"mode": "thresholds" if kind in ("stat", "gauge", "bargauge") else "palette-classic"},
+        "thresholds": {"mode": "absolute", "steps": steps},
+        "mappings": [{"type": "special", "options": {"match": "nan", "result": {"index": 0, "text": "No traffic"}}}],
+        "noValue": "No data",
+        "custom": lined if kind == "timeseries" else {},
+    }
+    shown = {"id": number, "type": kind, "title": spec["title"], "description": spec["description"], "datasource": SOURCE,
+             "gridPos": place, "targets": targets(spec), "fieldConfig": {"defaults": defaults, "overrides": []},
+             "options": options(spec)}
+    if kind == "table":
+        names = spec["names"]
+        left_out = {"Time": True, "__name__": True, "job": True}
+        shown["transformations"] = [
+            {"id": "merge", "options": {}},
+            {"id": "organize", "options": {"excludeByName": left_out, "renameByName": {old: new for old, (new, _) in names.items()}}},
+        ]
+        shown["fieldConfig"]["overrides"] = [
+            {"matcher": {"id": "byName", "options": new}, "properties": [{"id": "unit", "value": unit}]} for new, unit in names.values() if unit
+        ]
+    return shown
+
+
+def laid_out(specs):
+    """Left to right, then down; a row of the grid is as high as its highest panel."""
+    panels, x, y, high = [], 0, 0, 0
+    for number, spec in enumerate(specs, 1):
+        if spec["type"] == "row":
+            y, x, high = y + high, 0, 0
+            panels.append({"id": number, "type": "row", "title": spec["title"], "collapsed": False, "panels": [], "gridPos": {"h": 1, "w": 24, "x": 0, "y": y}})
+            y += 1
+            continue
+        if x + spec["w"] > 24:
+            y, x, high = y + high, 0, 0
+        panels.append(drawn(spec, number, {"h": spec["h"], "w": spec["w"], "x": x, "y": y}))
+        x, high = x + spec["w"], max(high, spec["h"])
+    return panels
+
+
+def annotation(name, colour, expr, title, text):
+    return {"name": name, "datasource": SOURCE, "enable": True, "iconColor": colour, "expr": expr, "step": "60s", "titleFormat": title, "textFormat": text}
+
+
+ANNOTATIONS = [
+    {"builtIn": 1, "datasource": {"type": "grafana", "uid": "-- Grafana --"}, "enable": True, "hide": True,
+     "iconColor": "rgba(0, 211, 255, 1)", "name": "Annotations & Alerts", "type": "dashboard"},
+    annotation("Swaps in force", "orange", 'sum by (rule) (increase(farebox_rule_decisions_total{job=~"$job",action="swap"}[2m])) > 0', "{{rule}}", "swaps models"),
+    annotation("Reloads", "blue", 'changes(farebox_config_last_reload_success_timestamp_seconds{job=~"$job"}[2m]) > 0', "{{what}} reloaded", "{{instance}}"),
+]
+
+
+def dashboard(title, uid, tag, specs, variables, since, refresh):
+    source = {"name": "datasource", "label": "Data source", "type": "datasource", "query": "prometheus", "refresh": 1, "current": {},
+              "hide": 0, "includeAll": False, "multi": False, "options": [], "regex": "", "skipUrlSync": False}
+    link = {"title": "Farebox", "type": "dashboards", "tags": ["farebox"], "asDropdown": True, "includeVars": True, "keepTime": True,
+            "icon": "external link", "targetBlank": False, "tooltip": "", "url": ""}
+    return {"annotations": {"list": ANNOTATIONS}, "description": title, "editable": False, "fiscalYearStartMonth": 0,
+            "graphTooltip": 1, "id": None, "links": [link], "panels": laid_out(specs), "preload": False, "refresh": refresh,
+            "schemaVersion": 39, "tags": ["farebox", tag], "templating": {"list": [source, *variables]},
+            "time": {"from": since, "to": "now"}, "timepicker": {}, "timezone": "browser", "title": title, "uid": uid,
+            "version": 1, "weekStart": ""}
+
+
+DASHBOARDS = [
+    dashboard("Spend and budgets", "farebox-spend", "finops", SPEND, [JOBS, INSTANCES, BUDGETS, TEAMS, PROVIDERS, MODELS], "now-30d", "1m"),
+    dashboard("Proxy health", "farebox-health", "platform", HEALTH, [JOBS, INSTANCES, PROVIDERS, MODELS], "now-3h", "30s"),
+    dashboard("Team view", "farebox-team", "team", TEAM_VIEW, [JOBS, INSTANCES, TEAMS, BUDGETS], "now-7d", "1m"),
+    dashboard("Rules and swaps", "farebox-rules", "rules", RULES, [JOBS, INSTANCES, RULE_NAMES, TEAMS], "now-24h", "30s"),
+]
+
+
+def main(folder):
+    folder.mkdir(parents=True, exist_ok=True)
+    for one in DASHBOARDS:
+        (folder / f"{one['uid']}.json").write_text(json.dumps(one, indent=1, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "dashboards")
