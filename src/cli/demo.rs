@@ -29,6 +29,9 @@ pub struct Arguments {
     /// Calls under way at once.
     #[arg(long, value_name = "NUMBER", default_value_t = 6, value_parser = clap::value_parser!(u16).range(1..=1000))]
     clients: u16,
+    /// Only the clients, against a Farebox that runs elsewhere (the compose file's demo).
+    #[arg(long, value_name = "URL", conflicts_with_all = ["data_dir", "listen"])]
+    against: Option<String>,
     /// Keep the ledger here; without it, it goes when the demo ends.
     #[arg(long, value_name = "DIRECTORY")]
     data_dir: Option<PathBuf>,
@@ -39,9 +42,30 @@ pub fn run(arguments: &Arguments) -> ExitCode {
         Ok(runtime) => runtime,
         Err(why) => return fault(format!("no threads to run on: {why}")),
     };
+    if let Some(url) = &arguments.against {
+        runtime.block_on(keep_busy(url.trim_end_matches('/'), arguments));
+        return ExitCode::SUCCESS;
+    }
     match runtime.block_on(demonstrate(arguments)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => fault(why),
+    }
+}
+
+/// The clients alone; until the calls are made, or somebody says stop.
+async fn keep_busy(url: &str, arguments: &Arguments) {
+    println!("Calls go to {url}; Ctrl-C ends it.");
+    let mut clients = clients::start(
+        u64::from(arguments.clients),
+        url,
+        &Arc::new(AtomicU64::new(0)),
+        arguments.calls.unwrap_or(u64::MAX),
+    );
+    let Ok(mut terminated) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) else { return };
+    tokio::select! {
+        () = clients.done() => {}
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminated.recv() => {}
     }
 }
 
