@@ -18,7 +18,7 @@ pub fn untrue_examples(house: &House) -> Vec<String> {
     for file in documents(house) {
         for block in blocks(&file.text) {
             let fault = match block.language.as_str() {
-                "yaml" if file.path == "docs/rules.md" => rules_fault(&block.text),
+                "yaml" if file.path == "docs/rules.md" || is_a_rules_file(&block.text) => rules_fault(&block.text),
                 "yaml" if block.text.lines().any(|line| line.starts_with("models:")) => catalog_fault(&block.text),
                 "yaml" => configuration_fault(&block.text),
                 "json" => serde_json::from_str::<serde_json::Value>(&block.text).err().map(|error| error.to_string()),
@@ -47,6 +47,10 @@ fn configuration_fault(text: &str) -> Option<String> {
     // Certificates and the like are not here.
     faults.faults.retain(|fault| !fault.what.contains("No such file"));
     (!faults.faults.is_empty()).then(|| faults.to_string())
+}
+
+fn is_a_rules_file(text: &str) -> bool {
+    text.lines().any(|line| line.starts_with("version: 1"))
 }
 
 /// An example of rules is a file, or the sections of one; its tests pass, and there is nothing to warn of.
