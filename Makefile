@@ -7,7 +7,7 @@ ARGS ?=
 
 # One after another also under `make -j`: the last line is the tests' own.
 .NOTPARALLEL:
-.PHONY: help run demo fuzz test check bench needs needs-tests lint deny test-rust test-clients test-observability
+.PHONY: help run demo fuzz test check bench needs needs-tests lint deny test-rust test-clients test-observability torture
 
 help: ## what can be done
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-13s %s\n", $$1, $$2}' Makefile
@@ -46,6 +46,9 @@ test-rust:
 
 fuzz: ## many more broken rules files than `make test` tries (PROPTEST_CASES=20000)
 	PROPTEST_CASES=$${PROPTEST_CASES:-20000} $(CARGO) test --lib rules::syntax::tests::no_
+
+torture: ## the simulation of budgets and ledger, 10,000 seeds instead of 200
+	FAREBOX_SEEDS=10000 $(CARGO) test --lib -- --nocapture ledger::tests::simulation
 
 test-clients: ## the real SDKs against the simulated provider
 	@if [ -x tests/sdk/run ]; then $(CARGO) build --quiet && tests/sdk/run; else echo "tests/sdk/run is not here yet"; fi

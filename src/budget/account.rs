@@ -56,16 +56,19 @@ pub struct Actual {
     pub pico_usd: Option<u64>,
     pub tokens: Option<u64>,
     pub requests: u64,
+    /// Nobody settled it, and this is only the best estimate: a claim is charged no less than it held.
+    pub at_least_held: bool,
 }
 
 impl Actual {
     /// What a claim is charged.
     pub fn of(&self, claim: &Claim) -> u64 {
-        match claim.unit {
+        let used = match claim.unit {
             Unit::PicoUsd => self.pico_usd.unwrap_or(claim.amount),
             Unit::Tokens => self.tokens.unwrap_or(claim.amount),
             Unit::Requests => self.requests,
-        }
+        };
+        if self.at_least_held { used.max(claim.amount) } else { used }
     }
 }
 

@@ -59,6 +59,14 @@ pub fn lost(end: End, remaining: i128) -> u128 {
     }
 }
 
+/// What an attempt that nobody settled is charged of what it held, after a power cut: the settlement of another one,
+/// whose slack it used, may be what the journal has lost. All of them together spent no more than the lease.
+pub fn within(remaining: &mut i128, held: i64) -> i64 {
+    let charged = i128::from(held).min((*remaining).max(0));
+    *remaining -= charged;
+    i64::try_from(charged).unwrap_or(held)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,6 +87,12 @@ mod tests {
         let granted = grant(200, &shelf, 0, 1_000);
         let after = Shelf { own: shelf.own + granted as i128, ..shelf };
         assert_eq!((granted, after.taken()), (100, 200));
+    }
+
+    #[test]
+    fn calls_that_died_with_the_power_are_charged_no_more_than_was_leased() {
+        let mut remaining = 2_000;
+        assert_eq!([1_500, 1_500, 10].map(|held| within(&mut remaining, held)), [1_500, 500, 0]);
     }
 
     #[test]

@@ -3,6 +3,9 @@
 //! However many calls want something, one exchange is under way at a time, for all of them, in one transaction. What the
 //! store could not be told stays here and is tried again; a slice that the book gave up stays leased until the store
 //! knows, so a failure strands money for a while and never frees any.
+//!
+//! A slice goes back as soon as it is free, also when the settlement that freed it is not synced: should a power cut lose
+//! that one, recovery charges its hold no further than what is left of the lease (`lease::within`).
 
 use super::admission::Admission;
 use crate::budget::Budget;

@@ -11,13 +11,13 @@ use super::place;
 use super::record::{Clean, Kind, Progressed, Reserved, Settled, ToppedUp};
 use super::reservation::actual;
 use super::segment::{self, Raw, Scanner, Step};
-use crate::budget::account::{Claim, charges};
-use crate::budget::lease::End;
+use crate::budget::account::{BudgetId, Claim, charges};
+use crate::budget::lease::{End, within};
 use crate::clock::Timestamp;
 use crate::event::{Event, EventKind, Opening, Outcome};
 use crate::ids::EventId;
 use crate::store::{JournalPosition, Store, StoreError};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -105,12 +105,12 @@ pub(super) fn recover(dir: &Path, epoch: u64, store: &mut Store) -> Result<Recov
         }
     }
     replay.fold(store)?;
-    replay.bury(store)?;
     let fenced = store.epoch(epoch)?.is_some_and(|epoch| epoch.fenced_at.is_some());
     let boot = place::lock_text(&dir.join("lock")).map_err(at(dir))?.boot.unwrap_or_default();
     let now = place::boot_id();
     let other_boot = boot.is_empty() || boot != now;
     replay.found.power_loss = replay.hole || fenced || (other_boot && !replay.found.clean);
+    replay.bury(store)?;
     let end = if replay.found.power_loss { End::Unproven } else { End::Proven };
     tell_alerts(&store.end_leases(epoch, end, replay.last_seen)?);
     Ok(replay.found)
@@ -124,13 +124,13 @@ struct Open {
 }
 
 /// The state of reading a journal.
-struct Replay {
+pub(super) struct Replay {
     found: Recovered,
     /// The store has everything up to here.
     folded: JournalPosition,
-    position: JournalPosition,
+    pub position: JournalPosition,
     /// Settled events that were read and are not folded.
-    batch: Vec<Event>,
+    pub batch: Vec<Event>,
     /// By id, so that what died is booked in the order in which it began.
     open: BTreeMap<EventId, Open>,
     next_sequence: Option<u64>,
@@ -139,7 +139,7 @@ struct Replay {
 }
 
 impl Replay {
-    fn new(epoch: u64, folded: JournalPosition) -> Replay {
+    pub fn new(epoch: u64, folded: JournalPosition) -> Replay {
         let found = Recovered { epoch, settled: 0, died: 0, clean: false, power_loss: false, greatest_id: 0 };
         Replay {
             found,
@@ -157,11 +157,12 @@ impl Replay {
     fn step(&mut self, scanner: &mut Scanner, number: u64, path: &Path) -> Result<bool, RecoveryError> {
         match scanner.next().map_err(at(path))? {
             Step::Record(raw) => {
-                self.position = JournalPosition { segment: number, offset: raw.end };
-                self.hole |= self.next_sequence.is_some_and(|expected| expected != raw.sequence);
-                self.next_sequence = Some(raw.sequence + 1);
                 let start = raw.start;
-                self.take(&raw).map_err(|error| RecoveryError::Undecodable { path: path.into(), at: start, error })?;
+                self.record(number, &raw).map_err(|error| RecoveryError::Undecodable {
+                    path: path.into(),
+                    at: start,
+                    error,
+                })?;
                 Ok(true)
             }
             Step::Foreign(format) => Err(RecoveryError::Foreign { path: path.into(), format }),
@@ -171,6 +172,14 @@ impl Replay {
                 Ok(more)
             }
         }
+    }
+
+    /// The next record of a segment.
+    pub fn record(&mut self, segment: u64, raw: &Raw<'_>) -> postcard::Result<()> {
+        self.position = JournalPosition { segment, offset: raw.end };
+        self.hole |= self.next_sequence.is_some_and(|expected| expected != raw.sequence);
+        self.next_sequence = Some(raw.sequence + 1);
+        self.take(raw)
     }
 
     fn take(&mut self, raw: &Raw<'_>) -> postcard::Result<()> {
@@ -233,19 +242,31 @@ impl Replay {
 
     /// Books what was open, at positions behind everything that the journal can hold.
     fn bury(&mut self, store: &mut Store) -> Result<(), RecoveryError> {
-        let (epoch, last_seen) = (self.found.epoch, self.last_seen);
-        let died = std::mem::take(&mut self.open).into_values().map(|Open { opening, claims, output_tokens }| {
-            let closing = orphan::closing(&opening, &claims, output_tokens, last_seen, Outcome::ProxyDied);
-            let charges = charges(&claims, &actual(&closing));
-            Event { kind: EventKind::Attempt, opening, closing, charges }
-        });
-        let died: Vec<Event> = died.collect();
-        for chunk in died.chunks(BATCH_EVENTS_MAX) {
+        let epoch = self.found.epoch;
+        let mut leases = if self.found.power_loss { Some(store.leased(epoch)?) } else { None };
+        for chunk in self.deaths(leases.as_mut()).chunks(BATCH_EVENTS_MAX) {
             self.found.died += chunk.len() as u64;
             let behind = JournalPosition { segment: self.position.segment + 1, offset: self.found.died };
             store.fold(epoch, chunk, behind)?;
         }
         Ok(())
+    }
+
+    /// The events of what was open: the best estimate, and the whole hold charged; after a power cut, no more than what
+    /// was leased of each account.
+    pub fn deaths(&mut self, mut leases: Option<&mut HashMap<BudgetId, i128>>) -> Vec<Event> {
+        let last_seen = self.last_seen;
+        let died = std::mem::take(&mut self.open).into_values().map(|Open { opening, claims, output_tokens }| {
+            let closing = orphan::closing(&opening, &claims, output_tokens, last_seen, Outcome::ProxyDied);
+            let mut charges = charges(&claims, &actual(&closing));
+            for charge in &mut charges {
+                if let Some(remaining) = leases.as_mut().and_then(|leases| leases.get_mut(&charge.account)) {
+                    charge.amount = within(remaining, charge.amount);
+                }
+            }
+            Event { kind: EventKind::Attempt, opening, closing, charges }
+        });
+        died.collect()
     }
 }
 

@@ -255,18 +255,21 @@ impl From<Obstacle> for NotAdmitted {
     }
 }
 
-/// What the budgets are charged: the cost and what is withheld above it. What nobody settled is charged whole.
+/// What the budgets are charged: the cost. What nobody settled is charged what was held of each, if that is more.
 pub(super) fn actual(closing: &Closing) -> Actual {
-    let cost = closing.cost().checked_add(closing.withheld);
     let pico_usd = match &closing.pricing {
         Pricing::Unpriced(_) => None,
-        Pricing::Priced(_) | Pricing::Unmetered => cost.and_then(|usd| u64::try_from(usd.as_pico()).ok()),
+        Pricing::Priced(_) | Pricing::Unmetered => u64::try_from(closing.cost().as_pico()).ok(),
     };
-    let nobody_settled = matches!(closing.outcome, Outcome::ProxyDied | Outcome::ProxyInternal) && !closing.complete;
-    let unknown = nobody_settled || closing.pricing == Pricing::Unpriced(Unpriced::UnknownUsage);
+    let unknown = closing.pricing == Pricing::Unpriced(Unpriced::UnknownUsage);
     let tokens = closing.usage.input_tokens().saturating_add(closing.usage.output_tokens());
     let never_arrived = closing.outcome == Outcome::ProviderConnectionFailed && closing.status.is_none();
-    Actual { pico_usd, tokens: (!unknown).then_some(tokens), requests: u64::from(!never_arrived) }
+    Actual {
+        pico_usd,
+        tokens: (!unknown).then_some(tokens),
+        requests: u64::from(!never_arrived),
+        at_least_held: matches!(closing.outcome, Outcome::ProxyDied | Outcome::ProxyInternal) && !closing.complete,
+    }
 }
 
 /// The dollars that are held, of the budget that holds most.

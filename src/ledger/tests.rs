@@ -5,6 +5,8 @@ mod crash;
 mod decisions;
 mod disk;
 mod journey;
+mod simulation;
+mod storm;
 mod takeover;
 
 use super::admission::{Admission, NotAdmitted, Reservation};

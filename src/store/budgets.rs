@@ -299,15 +299,7 @@ fn window_sum(connection: &Connection, account: &Account) -> rusqlite::Result<i1
 
 /// Ends the leases of a process: what it proved unspent is free, the rest is charged and kept as a loss.
 pub(super) fn end_leases(connection: &Connection, epoch: u64, end: End, at: Timestamp) -> rusqlite::Result<Vec<Alert>> {
-    let mut leases = Vec::new();
-    {
-        let mut read = connection
-            .prepare_cached("SELECT account, remaining FROM budget_leases WHERE epoch = ?1 ORDER BY account")?;
-        let mut rows = read.query([saturate(epoch)])?;
-        while let Some(row) = rows.next()? {
-            leases.push((id_of(row.get(0)?), signed(&row.get::<_, String>(1)?)));
-        }
-    }
+    let leases = leases_of(connection, epoch)?;
     let mut alerts = Vec::new();
     for (id, remaining) in leases {
         let amount = lost(end, remaining);
@@ -321,6 +313,15 @@ pub(super) fn end_leases(connection: &Connection, epoch: u64, end: End, at: Time
     }
     connection.prepare_cached("DELETE FROM budget_leases WHERE epoch = ?1")?.execute([saturate(epoch)])?;
     Ok(alerts)
+}
+
+/// The leases of a process, with what is left of each.
+pub(super) fn leases_of(connection: &Connection, epoch: u64) -> rusqlite::Result<Vec<(BudgetId, i128)>> {
+    let mut read =
+        connection.prepare_cached("SELECT account, remaining FROM budget_leases WHERE epoch = ?1 ORDER BY account")?;
+    let leases =
+        read.query_map([saturate(epoch)], |row| Ok((id_of(row.get(0)?), signed(&row.get::<_, String>(1)?))))?;
+    leases.collect()
 }
 
 /// Processes that hold leases.

@@ -59,6 +59,7 @@ use crate::clock::Timestamp;
 use crate::event::Event;
 use names::Interner;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 /// The ledger's file in the data directory.
@@ -126,6 +127,12 @@ impl Store {
         let alerts = budgets::end_leases(&transaction, epoch, end, at).map_err(&ending)?;
         transaction.commit().map_err(ending)?;
         Ok(alerts)
+    }
+
+    /// What is left of each lease of a process.
+    pub fn leased(&self, epoch: u64) -> Result<HashMap<BudgetId, i128>, StoreError> {
+        let leases = budgets::leases_of(&self.connection, epoch).map_err(StoreError::sqlite("list budget leases"))?;
+        Ok(leases.into_iter().collect())
     }
 
     /// Processes that lease slices of budgets.

@@ -29,7 +29,7 @@ fn demand(instance: &Arc<Instance>, amount: u64) -> Demand {
 }
 
 fn used(pico_usd: u64, tokens: u64) -> Actual {
-    Actual { pico_usd: Some(pico_usd), tokens: Some(tokens), requests: 1 }
+    Actual { pico_usd: Some(pico_usd), tokens: Some(tokens), requests: 1, at_least_held: false }
 }
 
 /// Opens the account with all of its limit.
@@ -96,7 +96,10 @@ fn a_second_settlement_has_a_name_and_changes_nothing() {
 fn what_is_not_known_spends_the_whole_hold() {
     let (mut book, team, _) = two(100, 10);
     let hold = book.reserve(&[demand(&team, 60)], false, NOW).unwrap();
-    assert_eq!(book.settle(hold, &Actual { pico_usd: None, tokens: None, requests: 1 }), Ok(vec![]));
+    assert_eq!(
+        book.settle(hold, &Actual { pico_usd: None, tokens: None, requests: 1, at_least_held: false }),
+        Ok(vec![])
+    );
     assert_eq!(balance(&mut book, &team), (60, 0));
 }
 
