@@ -198,7 +198,7 @@ fn decision(run: &Run<'_>, course: &Course<'_>, refusal: Option<&Refusal>) -> Va
         None => json!({
             "action": ruled.and_then(|ruled| ruled.action).unwrap_or("admit"),
             "rule": ruled.and_then(|ruled| ruled.rule.clone()),
-            "why": ruled.map(|ruled| why(ruled)),
+            "why": ruled.map(why),
             "output_limit": ruled.and_then(|ruled| ruled.known.output_max),
             "held_in_slices": ruled.is_some_and(|ruled| ruled.slice.is_some()),
             "swapped_from": ruled.and_then(|ruled| ruled.swapped_from.clone()),

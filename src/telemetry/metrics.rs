@@ -111,6 +111,8 @@ pub struct Metrics {
     pub rules: RuleCounts,
 }
 
+type RequestsOf = ((Operation, Outcome), Arc<Cell>);
+
 /// The series of one team, project, provider and model.
 struct Row {
     shape: Arc<Shape>,
@@ -118,7 +120,7 @@ struct Row {
     cache_savings: Arc<Cell>,
     swap_savings: Arc<Cell>,
     tokens: [OnceLock<Arc<Cell>>; TokenType::ALL.len()],
-    requests: RwLock<Vec<((Operation, Outcome), Arc<Cell>)>>,
+    requests: RwLock<Vec<RequestsOf>>,
     labels: [Box<str>; 4],
 }
 

@@ -13,12 +13,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 const PICO_PER_USD: f64 = 1e12;
 
+type ByLabels = HashMap<Box<[Arc<str>]>, Arc<Cell>>;
+
 /// One counter family with its series. Cheap to clone: all clones count together.
 #[derive(Clone)]
 pub struct Tally {
     family: Family,
     desc: Arc<Desc>,
-    series: Arc<Mutex<HashMap<Box<[Arc<str>]>, Arc<Cell>>>>,
+    series: Arc<Mutex<ByLabels>>,
 }
 
 /// One series of a [`Tally`]. Never goes down.
