@@ -7,8 +7,7 @@
 //! Of a hard budget it spends only slices that the store granted ([`super::lease`]). A demand that fits the limit and
 //! not the slice is neither admitted nor refused: it names what it wants from the store. What fits neither is blocked.
 //!
-//! *Invariant:* what bound calls spent and hold is never above the limit, but for overruns (settlements above their
-//! hold, always booked) and limits that were lowered.
+//! *Invariant:* what bound calls spent and hold is never above the limit, but for booked overruns and lowered limits.
 
 use super::account::{Account, SeriesId, bounded};
 use super::lease;
