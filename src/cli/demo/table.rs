@@ -1,21 +1,35 @@
 //! What was used, by model, as a table.
 
+use crate::event::Outcome;
 use crate::money::pico_to_decimal;
-use crate::store::{Dimension, GroupBy, Reader, Sums, Usage, UsageQuery};
+use crate::store::{Dimension, Group, GroupBy, Reader, Sums, Usage, UsageQuery};
 use std::path::PathBuf;
 
 pub fn usage(data_dir: PathBuf) -> Result<Usage, String> {
     grouped(data_dir, &[Dimension::Provider, Dimension::Model])
 }
 
-/// How the ledger came to its numbers: `The ledger has 900 in and 3000 out reported (50 calls).`
+/// How the ledger came to its numbers: `The ledger has 900 in and 3000 out reported (50 calls).` What a provider had
+/// reported of an answer whose client left stands apart: it is no answer that was sent to its end.
 pub fn by_source(data_dir: PathBuf) -> Result<String, String> {
-    let usage = grouped(data_dir, &[Dimension::UsageSource])?;
+    let usage = grouped(data_dir, &[Dimension::UsageSource, Dimension::Outcome])?;
+    let cancelled = Outcome::CallerCancelled.name();
     let mut parts: Vec<String> = Vec::new();
     for source in ["reported", "counted", "estimated"] {
-        if let Some(group) = usage.groups.iter().find(|group| group.key == [Some(source.into())]) {
-            let (input, output) = (group.sums.usage.input_tokens(), group.sums.usage.output_tokens());
-            parts.push(format!("{input} in and {output} out {source} ({} calls)", group.sums.calls));
+        for (left, words) in [(false, ""), (true, " until the client left")] {
+            let of = |group: &&Group| {
+                let key = |place: usize| group.key.get(place).and_then(|word| word.as_deref());
+                key(0) == Some(source) && (key(1) == Some(cancelled)) == left
+            };
+            let (mut calls, mut input, mut output) = (0, 0, 0);
+            for group in usage.groups.iter().filter(of) {
+                calls += group.sums.calls;
+                input += group.sums.usage.input_tokens();
+                output += group.sums.usage.output_tokens();
+            }
+            if calls > 0 {
+                parts.push(format!("{input} in and {output} out {source}{words} ({calls} calls)"));
+            }
         }
     }
     Ok(if parts.is_empty() {
