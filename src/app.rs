@@ -63,6 +63,7 @@ pub fn serve(settings: Settings) -> Result<(), Failure> {
     let log = Log::start(&settings.log);
     trusted_authorities(&settings)?;
     raise_open_files();
+    refuse_huge_pages();
     let house = House::build(&settings, log, Arc::new(SystemClock))?;
     let sockets = Sockets::open(&settings)?;
     let runtime = runtime("request", settings.threads)?;
@@ -400,6 +401,18 @@ fn runtime(name: &str, threads: usize) -> Result<tokio::runtime::Runtime, Failur
 
 fn runtime_of_admin() -> Result<tokio::runtime::Runtime, Failure> {
     runtime("admin", 1)
+}
+
+/// Of each connection's buffers a few kilobytes are used. In pages of 2 MiB, which the allocator asks for, all of them
+/// would be resident: 1,705 MiB with 9,500 streams open, where 585 do.
+fn refuse_huge_pages() {
+    #[cfg(target_os = "linux")]
+    // SAFETY: the call touches no memory of ours; where the kernel does not know it, nothing changes.
+    #[expect(unsafe_code, reason = "the standard library has no call for it")]
+    unsafe {
+        let (on, unused): (libc::c_ulong, libc::c_ulong) = (1, 0);
+        libc::prctl(libc::PR_SET_THP_DISABLE, on, unused, unused, unused);
+    }
 }
 
 /// A stream holds two sockets, and the customary soft limit of 1,024 files is soon reached: the hard limit counts.

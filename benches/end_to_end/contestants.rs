@@ -34,6 +34,7 @@ impl Process {
         for task in std::fs::read_dir(format!("/proc/{}/task", self.pid)).unwrap().flatten() {
             let name = std::fs::read_to_string(task.path().join("comm")).unwrap_or_default();
             if !name.starts_with(self.request_threads) {
+                // One that has ended meanwhile needs none.
                 taskset(&["-c", "-p", &LOAD_CORE.to_string(), &task.file_name().to_string_lossy()]);
             }
         }
@@ -153,12 +154,13 @@ fn spawn(mut command: Command, core: usize) -> Child {
 }
 
 fn pin(pid: u32, core: usize) {
-    taskset(&["-a", "-c", "-p", &core.to_string(), &pid.to_string()]);
+    let done = taskset(&["-a", "-c", "-p", &core.to_string(), &pid.to_string()]);
+    assert!(done, "taskset (util-linux) is needed to pin the contestants");
 }
 
-fn taskset(arguments: &[&str]) {
-    let done = Command::new("taskset").args(arguments).stdout(Stdio::null()).status();
-    assert!(done.is_ok_and(|status| status.success()), "taskset (util-linux) is needed to pin the contestants");
+fn taskset(arguments: &[&str]) -> bool {
+    let done = Command::new("taskset").args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    done.is_ok_and(|status| status.success())
 }
 
 fn first_line(output: impl Read) -> String {
