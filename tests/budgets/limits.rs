@@ -54,11 +54,16 @@ async fn so_many_calls_at_once_and_a_place_is_free_when_one_ends() {
 async fn tokens_a_minute_are_held_and_settled_to_what_was_used() {
     let rules = "version: 1\nlimits:\n  - {name: slow, tokens_per_minute: 100}\n";
     let shop = shop().with_rules(rules).open().await;
-    // 10 in and 20 out: three fit.
-    for _ in 0..3 {
-        assert_eq!(bounded(&shop, 20, false).answered().await.status, 200);
-    }
-    let refused = bounded(&shop, 20, false).answered().await;
+    // 10 in and 20 out: three fit, and three more where the minute ends meanwhile.
+    let mut admitted = 0;
+    let refused = loop {
+        let answered = bounded(&shop, 20, false).answered().await;
+        if answered.status != 200 {
+            break answered;
+        }
+        admitted += 1;
+    };
+    assert!((3..=6).contains(&admitted), "{admitted}");
     assert_eq!(
         (refused.status.as_u16(), &refused.json()["error"]["code"]),
         (429, &json!("rate_limit_exceeded")),
