@@ -13,6 +13,7 @@ use super::journal::{Journal, NotAppended};
 use super::queue::FoldQueue;
 use super::record::{Draft, Kind, Reserved};
 use super::reservation::Open;
+use super::waits::{Asked, Obstacle, Waiting, Waits};
 use super::{OnFailure, Settings};
 use crate::budget::account::BudgetId;
 use crate::budget::book::{Blocked, Book, Denied, Hold, HoldId};
@@ -25,7 +26,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
@@ -86,6 +87,8 @@ pub struct Admission {
     pub(super) room: Notify,
     /// Something of a budget became free, or was granted.
     pub(super) freed: Notify,
+    /// The store has answered the lease thread.
+    pub(super) answered: Notify,
     /// Whose turn it is to write to the store. SQLite would make one of two writers sleep, and for longer.
     pub(super) store_turn: Mutex<()>,
     /// Calls that wait for that.
@@ -168,6 +171,7 @@ impl Admission {
             lease_wanted: Condvar::new(),
             room: Notify::new(),
             freed: Notify::new(),
+            answered: Notify::new(),
             store_turn: Mutex::new(()),
             waiting: AtomicUsize::new(0),
         }
@@ -179,17 +183,17 @@ impl Admission {
         if instances.is_empty() {
             return Vec::new();
         }
-        let deadline = tokio::time::Instant::now() + self.settings.lease_wait_max;
+        let mut waits = Waits::begin(Duration::ZERO);
         let mut waiting = None;
         loop {
-            let mut freed = std::pin::pin!(self.freed.notified());
-            freed.as_mut().enable();
-            let (known, is_all) = self.balances_now(instances);
-            if is_all {
-                return known;
-            }
+            let mut answered = std::pin::pin!(self.answered.notified());
+            answered.as_mut().enable();
+            let (known, asked) = self.balances_now(instances);
+            let Some(asked) = asked else { return known };
             waiting.get_or_insert_with(|| Waiting::begin(&self.waiting));
-            if tokio::time::timeout_at(deadline, freed).await.is_err() {
+            let until = waits.until(&Obstacle::Wanting(asked), &self.settings, tokio::time::Instant::now());
+            let Some(until) = until else { return known };
+            if tokio::time::timeout_at(until, answered).await.is_err() {
                 return known;
             }
         }
@@ -208,10 +212,11 @@ impl Admission {
         patience: Duration,
     ) -> Result<Reservation, NotAdmitted> {
         let mut ask = Ask::new(opening, demands)?;
-        match self.try_reserve(&mut ask, false) {
+        let mut waits = Waits::begin(patience);
+        match self.try_reserve(&mut ask, &waits) {
             Ok(reservation) => Ok(reservation),
-            Err(obstacle) => match obstacle.waits(&self.settings, patience) {
-                Some(_) => self.reserve_later(ask, patience).await,
+            Err(obstacle) => match waits.until(&obstacle, &self.settings, tokio::time::Instant::now()) {
+                Some(_) => self.reserve_later(ask, waits).await,
                 None => self.pass_or_refuse(&mut ask, obstacle),
             },
         }
@@ -283,48 +288,48 @@ impl Admission {
         self.room.notify_waiters();
     }
 
-    fn balances_now(&self, instances: &[Arc<Instance>]) -> (Vec<(Arc<Instance>, Balance)>, bool) {
+    /// What is known now, and how the question for the rest stands.
+    fn balances_now(&self, instances: &[Arc<Instance>]) -> (Vec<(Arc<Instance>, Balance)>, Option<Asked>) {
         let mut core = self.core.lock();
         let known: Vec<_> =
             instances.iter().filter_map(|instance| Some((instance.clone(), core.book.balance(instance)?))).collect();
-        let is_all = known.len() == instances.len();
-        if !is_all {
-            let closed =
-                instances.iter().filter(|instance| known.iter().all(|(other, _)| !Arc::ptr_eq(other, instance)));
-            core.desk.open(closed);
-            self.attend(&mut core);
+        if known.len() == instances.len() {
+            return (known, None);
         }
-        (known, is_all)
+        let closed = instances.iter().filter(|instance| known.iter().all(|(other, _)| !Arc::ptr_eq(other, instance)));
+        core.desk.open(closed);
+        let asked = core.desk.asked();
+        self.attend(&mut core);
+        (known, Some(asked))
     }
 
-    async fn reserve_later(self: &Arc<Self>, mut ask: Ask, patience: Duration) -> Result<Reservation, NotAdmitted> {
-        let began = tokio::time::Instant::now();
+    async fn reserve_later(self: &Arc<Self>, mut ask: Ask, mut waits: Waits) -> Result<Reservation, NotAdmitted> {
         let _waiting = Waiting::begin(&self.waiting);
-        let mut asked = false;
         loop {
             let mut room = std::pin::pin!(self.room.notified());
             let mut freed = std::pin::pin!(self.freed.notified());
+            let mut answered = std::pin::pin!(self.answered.notified());
             room.as_mut().enable();
             freed.as_mut().enable();
-            let obstacle = match self.try_reserve(&mut ask, asked) {
+            answered.as_mut().enable();
+            let obstacle = match self.try_reserve(&mut ask, &waits) {
                 Ok(reservation) => return Ok(reservation),
                 Err(obstacle) => obstacle,
             };
-            let Some(wait_max) = obstacle.waits(&self.settings, patience) else {
-                return self.pass_or_refuse(&mut ask, obstacle);
+            let now = tokio::time::Instant::now();
+            let until = waits.until(&obstacle, &self.settings, now).filter(|until| *until > now);
+            let Some(until) = until else { return self.pass_or_refuse(&mut ask, obstacle) };
+            // Passed or not: what stands in the way then decides.
+            let _ = match obstacle {
+                Obstacle::Away(_) => tokio::time::timeout_at(until, room).await,
+                // Not at each settlement of the others: a crowd would do nothing but look.
+                Obstacle::Wanting(_) => tokio::time::timeout_at(until, answered).await,
+                Obstacle::Over { .. } => tokio::time::timeout_at(until, freed).await,
             };
-            let changed = match obstacle {
-                Obstacle::Away(_) => tokio::time::timeout_at(began + wait_max, room).await,
-                Obstacle::Wanting(_) | Obstacle::Over { .. } => tokio::time::timeout_at(began + wait_max, freed).await,
-            };
-            if changed.is_err() {
-                return self.pass_or_refuse(&mut ask, obstacle);
-            }
-            asked |= matches!(obstacle, Obstacle::Wanting(_));
         }
     }
 
-    fn try_reserve(self: &Arc<Self>, ask: &mut Ask, asked: bool) -> Result<Reservation, Obstacle> {
+    fn try_reserve(self: &Arc<Self>, ask: &mut Ask, waits: &Waits) -> Result<Reservation, Obstacle> {
         let owed_bytes = ask.draft.len() + SETTLEMENT_BYTES + CHARGE_BYTES * ask.hold.claims.len() as u64;
         let mut core = self.core.lock();
         core.asked_bytes = owed_bytes;
@@ -332,6 +337,7 @@ impl Admission {
         if let Some(why) = self.away_in(&core, keep_free) {
             return Err(Obstacle::Away(why));
         }
+        let asked = waits.is_answered(core.desk.answers);
         let hold = match core.book.reserve(&ask.demands, asked, ask.opening.started_at) {
             Ok(hold) => hold,
             Err(denied) => return Err(self.denied(&mut core, denied)),
@@ -358,8 +364,9 @@ impl Admission {
         match denied {
             Denied::Wanting(wants) => {
                 core.desk.want(wants);
+                let asked = core.desk.asked();
                 self.attend(core);
-                Obstacle::Wanting(core.desk.why())
+                Obstacle::Wanting(asked)
             }
             Denied::Over { blocked, by_holds } => Obstacle::Over { blocked, by_holds },
         }
@@ -373,7 +380,9 @@ impl Admission {
             let wants = core.desk.take(usize::MAX);
             grant_from_memory(&mut core.book, &wants, self.now());
             wants.iter().for_each(|want| core.desk.done(want.instance.account));
+            core.desk.answers += 1;
             self.freed.notify_waiters();
+            self.answered.notify_waiters();
         }
     }
 
@@ -400,7 +409,7 @@ impl Admission {
         let why = match obstacle {
             Obstacle::Over { blocked, .. } => return Err(NotAdmitted::OverBudget { blocked }),
             Obstacle::Away(why) => why,
-            Obstacle::Wanting(why) => Away::NotLeased(why),
+            Obstacle::Wanting(asked) => Away::NotLeased(asked.why),
         };
         let bound = ask.demands.iter().any(|demand| demand.binds);
         let may_pass = self.settings.on_failure == OnFailure::Pass && !bound && why != Away::Stopping;
@@ -518,43 +527,5 @@ impl Ask {
             Ok(draft) => Ok(Ask { opening: Arc::new(opening), demands, hold, draft }),
             Err(error) => Err(Away::Unwritable(error.to_string().into()).into()),
         }
-    }
-}
-
-/// What stands in the way now.
-pub(super) enum Obstacle {
-    Away(Away),
-    /// The store was asked; how that stands.
-    Wanting(Arc<str>),
-    Over {
-        blocked: Vec<Blocked>,
-        by_holds: bool,
-    },
-}
-
-impl Obstacle {
-    /// How long it is worth waiting, from the beginning; `None`: not at all.
-    pub fn waits(&self, settings: &Settings, patience: Duration) -> Option<Duration> {
-        match self {
-            Obstacle::Away(why) => why.may_heal().then_some(settings.admission_wait_max),
-            Obstacle::Wanting(_) => Some(settings.lease_wait_max),
-            Obstacle::Over { by_holds, .. } => (*by_holds && !patience.is_zero()).then_some(patience),
-        }
-    }
-}
-
-/// Counts a call among those that wait for something to be freed.
-pub(super) struct Waiting<'a>(&'a AtomicUsize);
-
-impl<'a> Waiting<'a> {
-    pub fn begin(count: &'a AtomicUsize) -> Waiting<'a> {
-        count.fetch_add(1, Ordering::SeqCst);
-        Waiting(count)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }

@@ -1,6 +1,7 @@
 //! The desk between book and store: what slices are wanted, what goes back, which limits changed. Calls leave their
 //! wants here and wait; the lease thread takes all of them at once, so that a thousand calls cost one transaction.
 
+use super::waits::Asked;
 use crate::budget::account::BudgetId;
 use crate::budget::book::{Book, Granted, Want};
 use crate::budget::lease::{Shelf, grant};
@@ -19,6 +20,8 @@ pub(super) struct Desk {
     pub attended: bool,
     /// The lease thread ends.
     pub closed: bool,
+    /// Exchanges that the store took.
+    pub answers: u64,
     /// Why the store does not answer; tried again all the time.
     pub error: Option<Arc<str>>,
 }
@@ -42,8 +45,10 @@ impl Desk {
         self.terms.extend(budgets);
     }
 
-    pub fn why(&self) -> Arc<str> {
-        self.error.clone().unwrap_or_else(|| "it did not answer in time".into())
+    /// How a question that is laid here now stands.
+    pub fn asked(&self) -> Asked {
+        let why = self.error.clone().unwrap_or_else(|| "it did not answer in time".into());
+        Asked { answers: self.answers, failing: self.error.is_some(), why }
     }
 
     pub fn has_work(&self) -> bool {

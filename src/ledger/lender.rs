@@ -123,11 +123,13 @@ impl Lender {
                 if core.desk.error.take().is_some() {
                     tracing::info!("the store leases budgets again");
                 }
+                core.desk.answers += 1;
                 core.counts.disagreements += exchanged.disagree.len() as u64;
                 drop(core);
                 self.errand = Errand::default();
                 tell(&exchanged);
                 self.admission.freed.notify_waiters();
+                self.admission.answered.notify_waiters();
             }
             Err(error) => {
                 if core.desk.error.is_none() {

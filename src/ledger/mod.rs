@@ -23,6 +23,7 @@ pub mod resolve;
 mod segment;
 mod upkeep;
 pub mod verify;
+mod waits;
 
 use crate::clock::{Clock, Timestamp};
 use crate::event::Outcome;
@@ -65,9 +66,10 @@ pub struct Settings {
     pub progress_interval: Duration,
     /// How long an attempt waits for a ledger that is away before it is refused.
     pub admission_wait_max: Duration,
-    /// How long an attempt waits for a budget's slice from the store before it is refused.
+    /// How long an attempt waits for a budget's slice from a store that says that it fails; some times that from one
+    /// that is only slow (`waits`).
     pub lease_wait_max: Duration,
-    /// How long an attempt waits for others to settle, when only what they hold is in its way.
+    /// How long an attempt waits for others to settle, once only what they hold is in its way.
     pub hold_wait_max: Duration,
     /// How long [`Ledger::close`] waits for the store.
     pub close_wait_max: Duration,

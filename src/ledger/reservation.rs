@@ -1,9 +1,10 @@
 //! A reservation: an attempt that was admitted, with what is held for it. It grows by top-ups while a stream flows, and
 //! ends in exactly one event.
 
-use super::admission::{Admission, Away, NotAdmitted, Obstacle, Waiting};
+use super::admission::{Admission, Away, NotAdmitted};
 use super::orphan;
 use super::record::{Draft, Kind, Progressed, Settled, ToppedUp};
+use super::waits::{Obstacle, Waiting, Waits};
 use crate::budget::Demand;
 use crate::budget::account::{Actual, Claim, Unit, charges};
 use crate::budget::book::{Hold, HoldId, Overrun};
@@ -105,24 +106,24 @@ impl Reservation {
     /// [`NotAdmitted`]; then no more is held than before.
     pub async fn top_up(&self, demands: &[Demand], patience: Duration) -> Result<(), NotAdmitted> {
         let settings = self.admission.settings();
-        let began = tokio::time::Instant::now();
-        let (mut asked, mut waiting) = (false, None);
+        let (mut waits, mut waiting) = (Waits::begin(patience), None);
         loop {
             let mut room = std::pin::pin!(self.admission.room.notified());
             let mut freed = std::pin::pin!(self.admission.freed.notified());
+            let mut answered = std::pin::pin!(self.admission.answered.notified());
             room.as_mut().enable();
             freed.as_mut().enable();
-            let Err(obstacle) = self.top_up_now(demands, asked) else { return Ok(()) };
-            let Some(wait_max) = obstacle.waits(settings, patience) else { return Err(obstacle.into()) };
+            answered.as_mut().enable();
+            let Err(obstacle) = self.top_up_now(demands, Some(&waits)) else { return Ok(()) };
+            let now = tokio::time::Instant::now();
+            let until = waits.until(&obstacle, settings, now).filter(|until| *until > now);
+            let Some(until) = until else { return Err(obstacle.into()) };
             waiting.get_or_insert_with(|| Waiting::begin(&self.admission.waiting));
-            let changed = match obstacle {
-                Obstacle::Away(_) => tokio::time::timeout_at(began + wait_max, room).await,
-                Obstacle::Wanting(_) | Obstacle::Over { .. } => tokio::time::timeout_at(began + wait_max, freed).await,
+            let _ = match obstacle {
+                Obstacle::Away(_) => tokio::time::timeout_at(until, room).await,
+                Obstacle::Wanting(_) => tokio::time::timeout_at(until, answered).await,
+                Obstacle::Over { .. } => tokio::time::timeout_at(until, freed).await,
             };
-            if changed.is_err() {
-                return Err(obstacle.into());
-            }
-            asked |= matches!(obstacle, Obstacle::Wanting(_));
         }
     }
 
@@ -132,7 +133,7 @@ impl Reservation {
     /// # Errors
     /// As there.
     pub fn try_top_up(&self, demands: &[Demand]) -> Result<(), NotAdmitted> {
-        self.top_up_now(demands, false).map_err(NotAdmitted::from)
+        self.top_up_now(demands, None).map_err(NotAdmitted::from)
     }
 
     /// Books what the attempt was. The event is on its way to the store when this returns.
@@ -142,7 +143,7 @@ impl Reservation {
         self.admission.book(&self.opening, &hold, closing)
     }
 
-    fn top_up_now(&self, demands: &[Demand], asked: bool) -> Result<(), Obstacle> {
+    fn top_up_now(&self, demands: &[Demand], waits: Option<&Waits>) -> Result<(), Obstacle> {
         if demands.is_empty() {
             return Ok(());
         }
@@ -160,6 +161,7 @@ impl Reservation {
             return Err(Obstacle::Over { blocked: Vec::new(), by_holds: false });
         };
         let (hold, journalled) = (open.hold, open.segment.is_some());
+        let asked = waits.is_some_and(|waits| waits.is_answered(core.desk.answers));
         let hold = match core.book.top_up(hold, demands, asked, admission.now()) {
             Ok(hold) => hold,
             Err(denied) => return Err(admission.denied(&mut core, denied)),
@@ -249,7 +251,7 @@ impl From<Obstacle> for NotAdmitted {
     fn from(obstacle: Obstacle) -> NotAdmitted {
         match obstacle {
             Obstacle::Away(why) => why.into(),
-            Obstacle::Wanting(why) => Away::NotLeased(why).into(),
+            Obstacle::Wanting(asked) => Away::NotLeased(asked.why).into(),
             Obstacle::Over { blocked, .. } => NotAdmitted::OverBudget { blocked },
         }
     }

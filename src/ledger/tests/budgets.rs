@@ -231,6 +231,89 @@ fn a_call_that_others_holds_keep_out_waits_until_they_settle() {
     });
 }
 
+/// A call, and a store that answers every 1.5 s; after each answer the test may act. And the time that passed.
+fn slowly<T>(
+    bench: &Bench,
+    lender: &RefCell<Lender>,
+    asking: impl Future<Output = T>,
+    mut after_each: impl FnMut(u64),
+) -> (T, std::time::Duration) {
+    assert_eq!(bench.admission.settings().lease_wait_max, std::time::Duration::from_secs(2), "one answer is in time");
+    now_or_soon(async {
+        let began = tokio::time::Instant::now();
+        let answering = async {
+            for round in 0.. {
+                tokio::time::sleep(std::time::Duration::from_millis(1_500)).await;
+                lender.borrow_mut().gather();
+                lender.borrow_mut().exchange();
+                after_each(round);
+            }
+        };
+        let answer = tokio::select! {
+            biased;
+            answer = asking => answer,
+            () = answering => unreachable!("it answers for ever"),
+        };
+        (answer, began.elapsed())
+    })
+}
+
+#[test]
+fn a_store_that_is_slow_makes_calls_wait_and_refuses_none() {
+    let dir = data_dir();
+    let team = team(64_000);
+    let bench = Bench::start(dir.path());
+    let lender = bench.lend();
+    let mut rivals = Vec::new();
+    let none = std::time::Duration::ZERO;
+    let asking = bench.admission.reserve(opening(1), vec![demand(&team, 1_000)], none);
+    // A rival takes each of the first three slices before the call wakes.
+    let (answer, waited) = slowly(&bench, &lender, asking, |round| {
+        if round < 3 {
+            let rival = bench.admission.reserve(opening(10 + round), vec![demand(&team, 1_000)], none);
+            rivals.extend(futures_util::FutureExt::now_or_never(rival).and_then(Result::ok));
+        }
+    });
+    assert_eq!(rivals.len(), 3);
+    assert!(answer.is_ok(), "{:?}", answer.err());
+    assert_eq!(waited.as_millis(), 6_000, "in the fourth round");
+}
+
+#[test]
+fn where_the_store_has_nothing_left_every_waiting_call_hears_of_the_budget_at_its_first_answer() {
+    let dir = data_dir();
+    let team = team(1_000);
+    let before = Bench::start(dir.path());
+    hold_with(&before.lend(), &before, 0, &[(&team, 1_000)]).unwrap().settle(closing_of(1_000));
+    before.die(vec![]);
+    recover(dir.path());
+    let bench = Bench::start(dir.path());
+    let lender = bench.lend();
+    let none = std::time::Duration::ZERO;
+    let calls = (1..=100).map(|call| bench.admission.reserve(opening(call), vec![demand(&team, 1)], none));
+    let (answers, waited) = slowly(&bench, &lender, futures_util::future::join_all(calls), |_| {});
+    for answer in answers {
+        let Err(NotAdmitted::OverBudget { blocked }) = answer else { panic!("{:?}", answer.err()) };
+        assert_eq!((&*blocked[0].instance.budget.name, blocked[0].limit), ("team", 1_000));
+    }
+    assert_eq!(waited.as_millis(), 1_500);
+}
+
+#[test]
+fn only_a_store_that_does_not_answer_at_all_is_away() {
+    let dir = data_dir();
+    let team = team(1_000);
+    let bench = Bench::start(dir.path());
+    let _lender = bench.lend();
+    let (refused, waited) = now_or_soon(async {
+        let began = tokio::time::Instant::now();
+        let none = std::time::Duration::ZERO;
+        (bench.admission.reserve(opening(1), vec![demand(&team, 1)], none).await.err(), began.elapsed())
+    });
+    assert!(matches!(refused, Some(NotAdmitted::LedgerAway { .. })), "{refused:?}");
+    assert_eq!(waited.as_secs(), 10);
+}
+
 #[test]
 fn a_cap_that_nobody_spent_of_admits() {
     // LiteLLM #38647: a budget of 25 dollars was exhausted with 0 spent, by holds that nobody ended.
