@@ -97,6 +97,7 @@ fn budget(n: u64) -> Arc<Budget> {
         is_rate_limit: false,
         clamp: true,
         show_amounts: false,
+        message: None,
     })
 }
 

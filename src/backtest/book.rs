@@ -266,6 +266,7 @@ mod tests {
             is_rate_limit: false,
             clamp: true,
             show_amounts: false,
+            message: None,
         })
     }
 

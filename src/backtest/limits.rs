@@ -80,7 +80,7 @@ mod tests {
     }
 
     fn limit(bound: CallBound) -> CallLimit {
-        CallLimit { rule: "calm".into(), scope: "key=a".into(), bound, hardness: Hardness::Hard }
+        CallLimit { rule: "calm".into(), scope: "key=a".into(), bound, hardness: Hardness::Hard, message: None }
     }
 
     #[test]

@@ -32,6 +32,8 @@ pub struct Budget {
     pub clamp: bool,
     /// A refusal may tell the caller what was spent of it: the rule says so, or it is the caller's own.
     pub show_amounts: bool,
+    /// More for the refused caller, in the author's words.
+    pub message: Option<Arc<str>>,
 }
 
 /// Hundredths of a percent of a limit: 80 % is 8,000.

@@ -151,6 +151,7 @@ fn instance(name: &str, limit: u128, window: WindowRule) -> Arc<Instance> {
         is_rate_limit: false,
         clamp: true,
         show_amounts: true,
+        message: None,
     };
     let window = budget.window.at(START);
     Arc::new(Instance::new(Arc::new(budget), Arc::from(""), window))

@@ -208,7 +208,7 @@ mod tests {
     use crate::budget::Hardness;
 
     fn limit(rule: &str, scope: &str, bound: CallBound) -> CallLimit {
-        CallLimit { rule: rule.into(), scope: scope.into(), bound, hardness: Hardness::Hard }
+        CallLimit { rule: rule.into(), scope: scope.into(), bound, hardness: Hardness::Hard, message: None }
     }
 
     #[test]

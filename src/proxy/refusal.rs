@@ -99,10 +99,10 @@ pub fn outcome(failure: &Failure) -> Outcome {
 
 /// A limit on calls is reached.
 pub fn limit_reached(reached: &Reached) -> Refusal {
-    let CallLimit { rule, scope, bound, .. } = &reached.limit;
+    let CallLimit { rule, scope, bound, message: more, .. } = &reached.limit;
     let whose = if scope.is_empty() { String::new() } else { format!(" ({scope})") };
     let seconds = reached.retry_after.as_secs().saturating_add(1);
-    let message = match bound {
+    let mut message = match bound {
         CallBound::PerMinute(calls) => format!(
             "The limit `{rule}`{whose} of {calls} requests a minute is reached. Nothing was sent. Try again in {seconds} s."
         ),
@@ -111,6 +111,9 @@ pub fn limit_reached(reached: &Reached) -> Refusal {
              them has ended."
         ),
     };
+    if let Some(more) = more {
+        message.push_str(&format!(" {more}"));
+    }
     Refusal { retry_after_seconds: Some(seconds), ..because(RefusalKind::RateLimited, message) }
 }
 
@@ -132,6 +135,9 @@ pub fn over_budget(blocked: &[Blocked], foreseen: &Foreseen, affordable: Option<
         }
     };
     message.push_str(advice);
+    for more in blocked.iter().filter_map(|one| one.instance.budget.message.as_deref()) {
+        message.push_str(&format!(" {more}"));
+    }
     if !minutes_only {
         return because(RefusalKind::BudgetExceeded, message);
     }

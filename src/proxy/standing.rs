@@ -127,6 +127,7 @@ mod tests {
                 is_rate_limit: false,
                 clamp: true,
                 show_amounts,
+                message: None,
             };
             let window = Window { start: Timestamp(0), end: Timestamp(1), counts_from: Timestamp(0) };
             (Arc::new(Instance::new(Arc::new(budget), "".into(), window)), Balance::default())

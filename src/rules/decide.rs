@@ -230,7 +230,7 @@ impl<'s, 'q, 'a> Pass<'s, 'q, 'a> {
                     "the rule `{}` would swap this model for {targets}, and the request asks not to swap",
                     head.name
                 );
-                return Some(refusal(RefusalKind::Blocked, &head.name, message.into(), why));
+                return Some(refusal(RefusalKind::Blocked, &head.name, head.told(message), why));
             }
             self.note(Kind::Swap, head, truth, &format!("becomes {targets}"));
             let verdict = Verdict::Swap(Swap { targets: Arc::clone(&rule.to), otherwise: rule.otherwise });
@@ -261,6 +261,10 @@ impl<'s, 'q, 'a> Pass<'s, 'q, 'a> {
             let outcome = format!("at most {} output tokens", rule.output_tokens);
             if rule.head.shadow {
                 self.note(Kind::Clamp, &rule.head, truth, &format!("would have {outcome} (shadow)"));
+                if output_each(question) > rule.output_tokens {
+                    let why = self.why(&rule.head);
+                    self.warn(&rule.head.name, format!("would have {outcome}: {why}"));
+                }
                 continue;
             }
             self.note(Kind::Clamp, &rule.head, truth, &outcome);
@@ -290,7 +294,12 @@ impl<'s, 'q, 'a> Pass<'s, 'q, 'a> {
             match objection {
                 Some(objection) if binds => {
                     let message = format!("the budget `{}` is kept exactly, and {objection}", rule.head.name);
-                    return Some(refusal(RefusalKind::Blocked, &rule.head.name, message.into(), objection.into()));
+                    return Some(refusal(
+                        RefusalKind::Blocked,
+                        &rule.head.name,
+                        rule.head.told(message),
+                        objection.into(),
+                    ));
                 }
                 Some(objection) if !excepted => self.warn(&rule.head.name, format!("would be refused: {objection}")),
                 _ => {}

@@ -72,6 +72,8 @@ pub struct CallLimit {
     pub bound: CallBound,
     /// Soft and shadow limits refuse nobody; what a hard one would have refused is a warning.
     pub hardness: Hardness,
+    /// More for the refused caller.
+    pub message: Option<Arc<str>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -138,6 +138,14 @@ impl Head {
         }
     }
 
+    /// What a refused caller is told, and after it the author's own words.
+    pub fn told(&self, message: String) -> Arc<str> {
+        match &self.message {
+            Some(more) => format!("{message}. {more}").into(),
+            None => message.into(),
+        }
+    }
+
     /// Whether `except` names the caller.
     pub fn is_excepted(&self, call: &Call<'_, '_>, notes: Option<&mut Vec<Tested>>) -> Truth {
         if self.except.is_always() {

@@ -160,6 +160,7 @@ pub(crate) fn instance(name: &str, scope: &str, limit: u128, window: WindowRule,
         is_rate_limit: false,
         clamp: true,
         show_amounts: false,
+        message: None,
     };
     Arc::new(Instance::new(Arc::new(budget), scope.into(), at))
 }

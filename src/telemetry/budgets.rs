@@ -259,6 +259,7 @@ pub(super) mod tests {
             is_rate_limit: false,
             clamp: true,
             show_amounts: false,
+            message: None,
         };
         let [start, end] = [start, start + 86_400].map(|seconds| Timestamp(seconds * 1_000_000));
         Arc::new(Instance::new(Arc::new(budget), scope.into(), Window { start, end, counts_from: start }))

@@ -75,3 +75,45 @@ async fn a_soft_budget_warns_and_a_shadow_one_says_what_it_would_have_done() {
     assert_eq!(warned.status, 200);
     assert!(warned.header("x-farebox-warning").unwrap().contains("tiny"), "{:?}", warned.headers);
 }
+
+#[tokio::test]
+async fn what_the_rules_author_wants_to_say_reaches_the_refused_caller_after_what_he_must_know() {
+    let text = format!(
+        "version: 1
+budgets:
+  - {{name: tiny, scope: {{team: red}}, window: month, clamp: no, limit: {}, message: 'Ask Ann for more.'}}
+  - {{name: strict, scope: {{team: blue}}, window: month, limit: 5 USD, strict: yes, message: 'Ask Cid about state.'}}
+limits:
+  - {{name: once, when: {{user: bob}}, requests_per_minute: 1, message: 'Bob, take the batch door.'}}
+  - {{name: alone, when: {{user: eve}}, concurrent: 1, message: 'One by one, Eve.'}}
+  - {{name: slow, when: {{user: joe}}, tokens_per_minute: 1, message: 'Joe, send less.'}}
+  - {{name: short, when: {{user: sue}}, input_tokens_per_call: 1, message: 'Sue, mind the guide.'}}
+",
+        usd(cost_pico(1))
+    );
+    let shop = shop().with_rules(&text).open().await;
+    let told = async |name: &str, value: &str, status: u16, words: [&str; 2]| {
+        let refused = bounded(&shop, 20, false).with(name, value).answered().await;
+        assert_eq!(refused.status.as_u16(), status, "{}", refused.text());
+        let message = refused.json()["error"]["message"].as_str().unwrap().to_owned();
+        let places = words.map(|word| message.find(word).unwrap_or_else(|| panic!("{word} in: {message}")));
+        assert!(places.is_sorted(), "{message}");
+    };
+    told("x-farebox-team", "red", 429, ["It resets at", "Ask Ann for more."]).await;
+    assert_eq!(bounded(&shop, 1, false).with("x-farebox-user", "bob").answered().await.status, 200);
+    told("x-farebox-user", "bob", 429, ["Try again in", "Bob, take the batch door."]).await;
+    let mut under_way =
+        bounded(&shop, 20, true).with("x-farebox-user", "eve").wishing("stall-after", 1).streaming().await;
+    under_way.read_until(|body| body.contains("data: ")).await;
+    told("x-farebox-user", "eve", 429, ["requests at once", "One by one, Eve."]).await;
+    told("x-farebox-user", "joe", 429, ["`slow`", "Joe, send less."]).await;
+    told("x-farebox-user", "sue", 400, ["rule `short`", "Sue, mind the guide."]).await;
+    let stored = json!({"model": "gpt-4o", "input": "Go on.", "previous_response_id": "resp_1"});
+    let refused = shop.post("/v1/responses", &stored).with("x-farebox-team", "blue").answered().await;
+    assert_eq!(refused.status, 403, "{}", refused.text());
+    assert!(
+        refused.text().contains("does not show how much goes in") && refused.text().contains("Ask Cid"),
+        "{}",
+        refused.text()
+    );
+}

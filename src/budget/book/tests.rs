@@ -16,6 +16,7 @@ pub(crate) fn budget(name: &str, unit: Unit, limit: u128) -> Budget {
         is_rate_limit: false,
         clamp: true,
         show_amounts: true,
+        message: None,
     }
 }
 

@@ -55,7 +55,8 @@ impl Pass<'_, '_, '_> {
             ];
             for bound in bounds.into_iter().flatten() {
                 let (name, scope) = (Arc::clone(&rule.head.name), scope_of(&rule.for_each, question));
-                self.call_limits.push(CallLimit { rule: name, scope, bound, hardness: rule.hardness });
+                let message = rule.head.message.clone();
+                self.call_limits.push(CallLimit { rule: name, scope, bound, hardness: rule.hardness, message });
             }
         }
         if let Some(budget) = rule.tokens_per_minute.as_ref().filter(|_| !settled.tokens && question.metered) {
@@ -163,10 +164,7 @@ impl Settled {
 }
 
 fn too_large(rule: &LimitRule, why: &str, remedy: &str) -> Ruling {
-    let message = match &rule.head.message {
-        Some(message) => Arc::clone(message),
-        None => format!("{why} (rule `{}`): {remedy}", rule.head.name).into(),
-    };
+    let message = rule.head.told(format!("{why} (rule `{}`): {remedy}", rule.head.name));
     refusal(RefusalKind::InvalidRequest, &rule.head.name, message, why.into())
 }
 

@@ -157,6 +157,7 @@ impl Reader<'_> {
             is_rate_limit: false,
             clamp: section.or("clamp", true, values::yes),
             show_amounts: section.or("show_amounts", is_own, values::yes),
+            message: self.message(section),
         };
         let except = section.sections("except", &keys::SCOPE);
         let except = When { any: except.iter().map(|section| fields_of(&self.scope(section))).collect() };
@@ -245,6 +246,7 @@ impl Reader<'_> {
                 is_rate_limit: true,
                 clamp: true,
                 show_amounts: true,
+                message: head.message.clone(),
             })
         });
         let rule = LimitRule {

@@ -77,6 +77,7 @@ fn budget(name: &str, limit: u128, window: WindowRule) -> Arc<Budget> {
         is_rate_limit: false,
         clamp: true,
         show_amounts: true,
+        message: None,
     })
 }
 
