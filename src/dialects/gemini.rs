@@ -15,9 +15,10 @@
 //! | `serviceTier`, else `trafficType` | terms of the price | |
 //!
 //! Every chunk of a stream repeats the usage so far; the last one wins, and it is final once a candidate has a finish
-//! reason. Without `alt=sse` a stream is one JSON array of the same chunks. Source: google-genai SDK 3.4.0 for Python,
-//! read 2026-11-21.
+//! reason. Without `alt=sse` a stream is one JSON array of the same chunks. A batch's responses have the same usage each.
+//! Source: google-genai SDK 3.4.0 for Python, read 2026-11-21.
 
+mod batch;
 mod request;
 mod response;
 
@@ -27,7 +28,7 @@ pub use request::{prompt_texts, read_request};
 pub use response::{observe_event, observe_whole};
 
 pub fn recognise(method: &str, path: &str) -> Endpoint {
-    let place = path.strip_prefix("/upload").unwrap_or(path);
+    let place = ["/upload", "/download"].into_iter().find_map(|prefix| path.strip_prefix(prefix)).unwrap_or(path);
     let place =
         ["/v1beta/", "/v1/", "/v1alpha/", "/v1beta1/"].into_iter().find_map(|version| place.strip_prefix(version));
     let place = place.unwrap_or_default();
@@ -49,7 +50,7 @@ pub fn recognise(method: &str, path: &str) -> Endpoint {
     Endpoint {
         operation,
         model_in_path,
-        result_of: None,
+        result_of: if method == "GET" { result_of(resource) } else { None },
         stream_in_path: verb == "streamGenerateContent",
         body,
         metered,
@@ -61,6 +62,17 @@ fn model_of(resource: &str) -> Option<Arc<str>> {
     let (collection, name) = resource.rsplit_once('/')?;
     let is_model = collection == "tunedModels" || collection.rsplit('/').next() == Some("models");
     (is_model && !name.is_empty()).then(|| Arc::from(percent_decoded(name)))
+}
+
+/// `batches/{id}` has its responses where they were asked for inline; else they are in a file, `files/{id}:download`.
+fn result_of(resource: &str) -> Option<Arc<str>> {
+    let (collection, id) = resource.split_once('/')?;
+    let name = match collection {
+        "batches" => resource,
+        "files" => resource.strip_suffix(":download")?,
+        _ => return None,
+    };
+    (!id.contains('/')).then(|| Arc::from(name))
 }
 
 fn listed(resource: &str) -> Operation {

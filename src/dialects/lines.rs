@@ -3,15 +3,26 @@
 
 use super::sse::{EVENT_BYTES_MAX, Event};
 
-/// Splits a stream into lines of at most [`EVENT_BYTES_MAX`]; a longer one is skipped and counted.
-#[derive(Clone, Debug, Default)]
+/// Splits a stream into lines of at most [`EVENT_BYTES_MAX`], or another bound; a longer one is skipped and counted.
+#[derive(Clone, Debug)]
 pub struct LineSplitter {
     kept: Vec<u8>,
+    bytes_max: usize,
     skipping: bool,
     oversized_events: u64,
 }
 
+impl Default for LineSplitter {
+    fn default() -> Self {
+        LineSplitter::bounded(EVENT_BYTES_MAX)
+    }
+}
+
 impl LineSplitter {
+    pub fn bounded(bytes_max: usize) -> Self {
+        LineSplitter { kept: Vec::new(), bytes_max, skipping: false, oversized_events: 0 }
+    }
+
     /// Hands every line that ends in `chunk` to `sink`.
     pub fn push(&mut self, chunk: &[u8], mut sink: impl FnMut(Event<'_>)) {
         let mut rest = chunk;
@@ -19,7 +30,7 @@ impl LineSplitter {
             self.complete(&rest[..end], &mut sink);
             rest = &rest[end + 1..];
         }
-        if self.skipping || self.kept.len() + rest.len() > EVENT_BYTES_MAX {
+        if self.skipping || self.kept.len() + rest.len() > self.bytes_max {
             self.skipping = true;
             self.kept = Vec::new();
         } else {
@@ -37,7 +48,7 @@ impl LineSplitter {
     }
 
     fn complete(&mut self, rest: &[u8], sink: &mut impl FnMut(Event<'_>)) {
-        if std::mem::take(&mut self.skipping) || self.kept.len() + rest.len() > EVENT_BYTES_MAX {
+        if std::mem::take(&mut self.skipping) || self.kept.len() + rest.len() > self.bytes_max {
             self.oversized_events += 1;
         } else if self.kept.is_empty() {
             line(rest, sink);

@@ -172,7 +172,7 @@ pub struct Endpoint {
     pub operation: Operation,
     /// Gemini's `/models/{model}:…`, Azure's `/deployments/{deployment}/…`; percent-decoded.
     pub model_in_path: Option<Arc<str>>,
-    /// The response or batch whose result the path asks for: `/responses/{id}`, `/batches/{id}/results`.
+    /// The response, the batch or the file of results that the path asks for: `/responses/{id}`, `/batches/{id}/results`.
     pub result_of: Option<Arc<str>>,
     /// Gemini's `:streamGenerateContent`.
     pub stream_in_path: bool,
@@ -232,7 +232,7 @@ pub struct Observation {
     pub speed: Option<Arc<str>>,
     /// What the provider itself says the call cost (OpenRouter `usage.cost`, xAI `cost_in_usd_ticks`).
     pub provider_cost: Option<Usd>,
-    /// Where a batch was of several models (Anthropic): what each used; `usage` is their sum.
+    /// Of a batch's responses (Anthropic, Gemini): what each model used; `usage` is their sum.
     pub by_model: Vec<(Option<Arc<str>>, TokenUsage)>,
     /// Visible text, reasoning text and tool arguments that flowed out, for counting when usage is not reported.
     pub output: OutputText,
@@ -308,7 +308,24 @@ impl OutputText {
     }
 }
 
+/// Models of one batch that are told apart.
+const BATCH_MODELS_MAX: usize = 64;
+
 impl Observation {
+    /// One of a batch's responses. More models than any batch has: the usage of the rest is of no model, so that it stays
+    /// unpriced and is not lost.
+    pub fn add_use(&mut self, model: Option<Arc<str>>, usage: &TokenUsage) {
+        self.usage.get_or_insert(TokenUsage::ZERO).add(usage);
+        self.usage_is_final = true;
+        self.response_model = self.response_model.take().or_else(|| model.clone());
+        let is_known = self.by_model.iter().any(|(known, _)| *known == model);
+        let model = model.filter(|_| is_known || self.by_model.len() < BATCH_MODELS_MAX);
+        match self.by_model.iter_mut().find(|(known, _)| *known == model) {
+            Some((_, sum)) => sum.add(usage),
+            None => self.by_model.push((model, *usage)),
+        }
+    }
+
     /// Output that no report covers: what is left to count.
     pub fn unreported_output(&self) -> OutputSeen<'_> {
         let (output, mark) = (&self.output, self.reported_upto.unwrap_or_default());

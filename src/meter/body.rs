@@ -33,6 +33,8 @@ enum Frames {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Label {
     Events,
+    /// A file, whose JSON is one object a line.
+    File,
     Other,
 }
 
@@ -57,7 +59,7 @@ pub(super) struct Read {
 
 impl Body {
     pub fn new(dialect: Dialect, endpoint: Endpoint, flavor: Flavor, content_type: Option<&str>) -> Self {
-        let frames = Frames::of(content_type);
+        let frames = Frames::of(content_type, &endpoint);
         Body {
             dialect,
             endpoint,
@@ -92,6 +94,8 @@ impl Body {
                 oversized_events = splitter.oversized_events();
             }
             Frames::Whole(whole) => {
+                // Of a batch that is too large to be read, the end alone would tell too little.
+                oversized_events = u64::from(whole.is_tail && endpoint.result_of.is_some());
                 whole.read(|body| dialect.observe_whole(endpoint, *flavor, body, seen));
                 if self.seen.has_content {
                     self.now = self.first_bytes_at.unwrap_or(self.now);
@@ -147,7 +151,8 @@ impl Sink for Body {
 }
 
 impl Frames {
-    fn of(content_type: Option<&str>) -> Self {
+    fn of(content_type: Option<&str>, endpoint: &Endpoint) -> Self {
+        let is_file = endpoint.operation == Operation::Files && endpoint.result_of.is_some();
         let media_type = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
         let media_type = media_type.to_ascii_lowercase();
         match media_type.as_str() {
@@ -156,6 +161,10 @@ impl Frames {
             | "application/jsonl"
             | "application/x-jsonl"
             | "application/x-jsonlines" => Frames::Lines(LineSplitter::default()),
+            // A file of results may be called anything.
+            "application/octet-stream" | "application/json" | "text/plain" | "" if is_file => {
+                Frames::Unknown { start: Vec::new(), label: Label::File }
+            }
             "application/octet-stream" | "application/pdf" => Frames::Opaque,
             other if other.starts_with("audio/") || other.starts_with("image/") || other.starts_with("video/") => {
                 Frames::Opaque
@@ -170,6 +179,7 @@ impl Frames {
         let start = start.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(start);
         let fields: [&[u8]; 5] = [b"data:", b"event:", b":", b"id:", b"retry:"];
         match start.first() {
+            Some(b'{') if label == Label::File => Frames::Lines(LineSplitter::bounded(JSON_BYTES_MAX)),
             Some(b'{' | b'[') => Frames::Whole(Whole::default()),
             _ if label == Label::Events || fields.iter().any(|field| start.starts_with(field)) => {
                 Frames::events(operation)

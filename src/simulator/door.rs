@@ -263,8 +263,8 @@ fn place(head: &Parts) -> (&str, Speech) {
             return (path, speech);
         }
     }
-    let speech = if whole.starts_with("/v1beta") || whole.starts_with("/v1alpha") || whole.contains(":generateContent")
-    {
+    let is_gemini = ["/v1beta", "/v1alpha", "/download/v1beta"].iter().any(|start| whole.starts_with(start));
+    let speech = if is_gemini || whole.contains(":generateContent") {
         Speech::Gemini
     } else if whole.starts_with("/v1/messages") || head.headers.contains_key("anthropic-version") {
         Speech::Anthropic

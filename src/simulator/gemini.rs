@@ -1,6 +1,8 @@
 //! The Gemini dialect: `generateContent`, `streamGenerateContent` (events or a JSON array), `countTokens`, embeddings
 //! (Gemini API reference, v1beta).
 
+mod batches;
+
 use super::answer::{Answer, Ask, Content, calls_for_a_tool};
 use super::json::{array, object, text, with_member};
 use super::openai::vector;
@@ -14,6 +16,9 @@ const MODELS: [&str; 3] = ["gemini-4-argon", "gemini-3.8-flash", "gemini-embeddi
 const DIMENSIONS_DEFAULT: u64 = 768;
 
 pub fn reply(call: &Call<'_>) -> Reply {
+    if call.path.contains("/batches/") || call.path.contains("/files/") {
+        return batches::stored(call);
+    }
     let rest = call.path.split_once("/models").map_or("", |(_, rest)| rest.trim_start_matches('/'));
     let (model, verb) = rest.split_once(':').unwrap_or((rest, ""));
     match (call.method, verb) {
@@ -23,6 +28,7 @@ pub fn reply(call: &Call<'_>) -> Reply {
             let inner = call.json.get("generateContentRequest").unwrap_or(&call.json);
             Reply::json("count_tokens", object([("totalTokens", tokens_of_request(inner).to_string())]))
         }
+        ("POST", "batchGenerateContent") => batches::begin(call, model),
         ("POST", "embedContent") => embed(call, model),
         ("POST", "batchEmbedContents") => embed_all(call, model),
         ("GET", "") => models(model),

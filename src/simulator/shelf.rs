@@ -1,11 +1,12 @@
 //! What the simulated provider keeps between requests: background responses, files, batches. Bounded; the oldest go.
 
+use super::sending::Chunk;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 
 const THINGS_KEPT_MAX: usize = 10_000;
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Thing {
     pub id: String,
     /// As it is shown while it is under way, and when it is done.
@@ -13,6 +14,8 @@ pub struct Thing {
     pub done: String,
     /// Times it was looked at.
     pub looks: u64,
+    /// What a stream of it tells, where it can be streamed again.
+    pub events: Vec<Chunk>,
 }
 
 #[derive(Debug, Default)]

@@ -4,9 +4,6 @@ use super::super::json::{Broken, Reader, Shape};
 use super::*;
 use crate::tokens::usage::Kind;
 
-/// Models of one batch that are told apart.
-const BATCH_MODELS_MAX: usize = 64;
-
 /// One event of a stream, or one line of a batch's results. What cannot be read is passed over: nothing is guessed.
 pub fn observe_event(endpoint: &Endpoint, _flavor: Flavor, event: sse::Event<'_>, seen: &mut Observation) {
     if endpoint.operation == Operation::Batches {
@@ -309,25 +306,10 @@ fn batch_line(reader: &mut Reader<'_>, seen: &mut Observation) -> Result<(), Bro
         Ok(())
     });
     if let Some(usage) = &one.usage {
-        seen.usage.get_or_insert(TokenUsage::ZERO).add(usage);
-        seen.usage_is_final = true;
         seen.service_tier = one.service_tier.or(seen.service_tier.take());
-        add_to(&mut seen.by_model, &one.response_model, usage);
-        seen.response_model = seen.response_model.take().or(one.response_model);
+        seen.add_use(one.response_model, usage);
     }
     read.map(drop)
-}
-
-/// More models than any batch has: the usage of the rest is of no model, so that it stays unpriced and is not lost.
-fn add_to(by_model: &mut Vec<(Option<Arc<str>>, TokenUsage)>, model: &Option<Arc<str>>, usage: &TokenUsage) {
-    if let Some((_, sum)) = by_model.iter_mut().find(|(known, _)| known == model) {
-        return sum.add(usage);
-    }
-    let model = model.clone().filter(|_| by_model.len() < BATCH_MODELS_MAX);
-    match by_model.iter_mut().find(|(known, _)| *known == model) {
-        Some((_, sum)) => sum.add(usage),
-        None => by_model.push((model, *usage)),
-    }
 }
 
 /// A string member as it is kept.

@@ -4,13 +4,20 @@ use super::super::json::{Broken, Reader, Shape};
 use super::*;
 use crate::tokens::usage::Kind;
 
-/// One chunk of a stream with `alt=sse`. What cannot be read is passed over: nothing is guessed.
-pub fn observe_event(_endpoint: &Endpoint, _flavor: Flavor, event: sse::Event<'_>, seen: &mut Observation) {
-    let _ = read_chunk(&mut Reader::new(event.data), seen);
+/// One chunk of a stream with `alt=sse`, or one line of a file of results. What cannot be read is passed over: nothing is guessed.
+pub fn observe_event(endpoint: &Endpoint, _flavor: Flavor, event: sse::Event<'_>, seen: &mut Observation) {
+    let mut reader = Reader::new(event.data);
+    let _ = match endpoint.operation {
+        Operation::Batches | Operation::Files => batch::observe_one(&mut reader, seen),
+        _ => read_chunk(&mut reader, seen),
+    };
 }
 
-/// A whole response, an error, or the array that a stream without `alt=sse` is.
+/// A whole response, an error, a batch, or the array that a stream without `alt=sse` is.
 pub fn observe_whole(endpoint: &Endpoint, _flavor: Flavor, body: &[u8], seen: &mut Observation) {
+    if matches!(endpoint.operation, Operation::Batches | Operation::Files) {
+        return batch::observe_batch(body, seen);
+    }
     let mut reader = Reader::new(body);
     let is_stream = reader.shape() == Shape::Array;
     let read = match is_stream {
@@ -24,7 +31,7 @@ pub fn observe_whole(endpoint: &Endpoint, _flavor: Flavor, body: &[u8], seen: &m
     seen.usage_is_final = seen.usage.is_some() && seen.finished;
 }
 
-fn read_chunk(reader: &mut Reader<'_>, seen: &mut Observation) -> Result<(), Broken> {
+pub(super) fn read_chunk(reader: &mut Reader<'_>, seen: &mut Observation) -> Result<(), Broken> {
     let mut searches = 0u64;
     let mut has_usage = false;
     reader.object(|name, reader| {
@@ -148,7 +155,7 @@ fn read_feedback(reader: &mut Reader<'_>, seen: &mut Observation) -> Result<(), 
     Ok(())
 }
 
-fn read_error(reader: &mut Reader<'_>, seen: &mut Observation) -> Result<(), Broken> {
+pub(super) fn read_error(reader: &mut Reader<'_>, seen: &mut Observation) -> Result<(), Broken> {
     reader.object(|name, reader| {
         if name == "status" {
             seen.error_code = shared(reader)?;
@@ -286,6 +293,6 @@ fn tier(reader: &mut Reader<'_>) -> Result<Option<Arc<str>>, Broken> {
 }
 
 /// A string member as it is kept.
-fn shared(reader: &mut Reader<'_>) -> Result<Option<Arc<str>>, Broken> {
+pub(super) fn shared(reader: &mut Reader<'_>) -> Result<Option<Arc<str>>, Broken> {
     Ok(reader.text()?.map(|text| Arc::from(text.decode().as_ref())))
 }

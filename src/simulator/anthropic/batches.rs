@@ -13,7 +13,7 @@ pub fn reply(call: &Call<'_>, rest: &str) -> Reply {
         ("POST", "", _) => {
             let id = format!("msgbatch_sim{}", id_of(call.wishes, call.occasion));
             let (pending, done) = (batch(&id, "in_progress"), batch(&id, "ended"));
-            call.shelf.put(Thing { id, pending: pending.clone(), done, looks: 0 });
+            call.shelf.put(Thing { id, pending: pending.clone(), done, ..Thing::default() });
             Reply::json("batches", pending)
         }
         ("GET", id, "results") => {

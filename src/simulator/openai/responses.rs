@@ -28,7 +28,8 @@ pub fn create(call: &Call<'_>) -> Reply {
     let pending = form.response("in_progress", "[]", false);
     if call.json.get("store") != Some(&Value::Bool(false)) {
         let id = form.id("resp");
-        form.call.shelf.put(Thing { id, pending: pending.clone(), done: done.clone(), looks: 0 });
+        let events = if call.flag("background") { form.events() } else { Vec::new() };
+        form.call.shelf.put(Thing { id, pending: pending.clone(), done: done.clone(), looks: 0, events });
     }
     let reply = if ask.stream {
         Reply::events("responses", form.events())
@@ -42,10 +43,15 @@ pub fn create(call: &Call<'_>) -> Reply {
 }
 
 /// `GET`, `DELETE`, `POST …/cancel` and `GET …/input_items` of one response. A response is under way when it is first
-/// looked at, and done after that.
+/// looked at, and done after that; with `stream=true` it is told from its beginning to its end.
 pub fn stored(call: &Call<'_>, rest: &str) -> Reply {
     let (id, action) = rest.split_once('/').unwrap_or((rest, ""));
     let missing = || super::error(404, &format!("Response with id '{id}' not found."), None);
+    if call.method == "GET" && action.is_empty() && call.query_has("stream", "true") {
+        let told = call.shelf.look(id).map(|thing| thing.events).filter(|events| !events.is_empty());
+        let not_streamable = || super::error(400, "Only background responses can be streamed.", Some("stream"));
+        return told.map_or_else(not_streamable, |events| Reply::events("stored_response", events));
+    }
     let reply = match (call.method, action) {
         ("GET", "") => call.shelf.look(id).map(|thing| if thing.looks == 0 { thing.pending } else { thing.done }),
         ("GET", "input_items") => call.shelf.look(id).map(|_| super::list(std::iter::empty())),

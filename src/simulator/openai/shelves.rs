@@ -52,7 +52,7 @@ pub fn files(call: &Call<'_>, rest: &str) -> Reply {
                 ("purpose", text(&call.form_field("purpose").unwrap_or_else(|| "batch".to_owned()))),
                 ("status", text("processed")),
             ]);
-            call.shelf.put(Thing { id, pending: shown.clone(), done: shown.clone(), looks: 0 });
+            call.shelf.put(Thing { id, pending: shown.clone(), done: shown.clone(), ..Thing::default() });
             Reply::json("files", shown)
         }
         _ => kept(call, "files", "file-", rest),
@@ -90,7 +90,7 @@ pub fn batches(call: &Call<'_>, rest: &str) -> Reply {
         ("total_tokens", "240".into()),
     ]);
     let (pending, done) = (batch("in_progress", null(), null()), batch("completed", text(BATCH_MODEL), used));
-    call.shelf.put(Thing { id: id.clone(), pending, done, looks: 0 });
+    call.shelf.put(Thing { id: id.clone(), pending, done, ..Thing::default() });
     Reply::json("batches", batch("validating", null(), null()))
 }
 
