@@ -110,7 +110,7 @@ pub fn read(file: Option<&Path>, text: &str, around: &Surroundings) -> Result<Se
 fn understood(file: Option<&Path>, text: &str, around: &Surroundings) -> (Settings, Vec<Fault>) {
     let notes = Notes::default();
     let mut root = tree::read(text).unwrap_or_else(|unreadable| {
-        notes.faults.borrow_mut().push(unreadable.into());
+        notes.faults.borrow_mut().extend(unreadable.into_iter().map(Fault::from));
         Node::empty()
     });
     let readable = notes.faults.borrow().is_empty();

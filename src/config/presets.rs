@@ -1,7 +1,9 @@
 //! Providers that need only their name, a line each.
 //!
-//! Base URLs, dialects and the variables of the keys are the customary ones of 2026-11; they were not each tried against
-//! the provider itself. A `base_url` of your own overrides them.
+//! Base URLs and the variables of the keys are those of the providers' own Python SDKs where they have one (openai 3.57,
+//! anthropic 2.14, google-genai 3.4, groq 1.7, mistralai 3.7, together 3.1, huggingface_hub 2.4), and of LiteLLM 1.110 for
+//! the others, read 2026-11-28; none was tried against the provider itself. Cohere's is its page on the compatibility
+//! API: its own SDK speaks another dialect, and reads `CO_API_KEY`. A `base_url` of your own overrides them.
 
 use crate::dialects::{Dialect, Flavor};
 
@@ -47,7 +49,7 @@ pub const PRESETS: [Preset; 17] = [
     of("mistral",     (Dialect::OpenAi, Flavor::Mistral),       Some("https://api.mistral.ai/v1"),                 Some("MISTRAL_API_KEY"),      false),
     of("deepseek",    (Dialect::OpenAi, Flavor::Deepseek),      Some("https://api.deepseek.com/v1"),               Some("DEEPSEEK_API_KEY"),     true),
     of("xai",         (Dialect::OpenAi, Flavor::Xai),           Some("https://api.x.ai/v1"),                       Some("XAI_API_KEY"),          true),
-    of("together",    STANDARD,                                 Some("https://api.together.xyz/v1"),               Some("TOGETHER_API_KEY"),     true),
+    of("together",    STANDARD,                                 Some("https://api.together.ai/v1"),                Some("TOGETHER_API_KEY"),     true),
     of("huggingface", STANDARD,                                 Some("https://router.huggingface.co/v1"),          Some("HF_TOKEN"),             true),
     of("cohere",      (Dialect::OpenAi, Flavor::Cohere),        Some("https://api.cohere.ai/compatibility/v1"),    Some("COHERE_API_KEY"),       true),
     of("perplexity",  (Dialect::OpenAi, Flavor::Perplexity),    Some("https://api.perplexity.ai"),                 Some("PERPLEXITY_API_KEY"),   false),

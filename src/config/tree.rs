@@ -1,11 +1,8 @@
 //! What people wrote, as one tree with places: the file's YAML with the environment laid over it. Scalars stay text, so
 //! that a file and a variable say a value in the same words.
 
-use saphyr::{LoadableYamlNode, MarkedYaml, Scalar, YamlData};
+use crate::yaml::{self, Value};
 use std::collections::BTreeMap;
-
-/// Nested deeper than this, a file is not a configuration.
-const DEPTH_MAX: usize = 32;
 
 /// Where something was written.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -75,20 +72,49 @@ impl Node {
 }
 
 /// Reads one YAML document. An empty text is an empty section.
-pub fn read(text: &str) -> Result<Node, Unreadable> {
-    let documents = MarkedYaml::load_from_str(text).map_err(|error| unreadable(&error))?;
-    match documents.as_slice() {
-        [] => Ok(Node::empty()),
-        [document] => {
-            let letters: Vec<char> = text.chars().collect();
-            let node = convert(document, &letters, 0)?;
-            Ok(if matches!(node.shape, Shape::Nothing) { Node::empty() } else { node })
-        }
-        [_, second, ..] => Err(Unreadable {
-            origin: origin_of(second),
-            what: "a second YAML document begins here".to_owned(),
-            remedy: "keep one document in the file: remove the `---` between".to_owned(),
-        }),
+///
+/// # Errors
+/// Everything that a tree cannot be built over.
+pub fn read(text: &str) -> Result<Node, Vec<Unreadable>> {
+    let mut faults = Vec::new();
+    let root = yaml::parse(text, 0, &mut faults);
+    if !faults.is_empty() {
+        return Err(faults.into_iter().map(Unreadable::from).collect());
+    }
+    let node = root.map_or_else(Node::empty, Node::from);
+    Ok(if matches!(node.shape, Shape::Nothing) { Node::empty() } else { node })
+}
+
+impl From<yaml::Node> for Node {
+    fn from(node: yaml::Node) -> Node {
+        let shape = match node.value {
+            _ if node.is_null() => Shape::Nothing,
+            Value::Text { text, .. } => Shape::Scalar(text.to_string()),
+            Value::List(items) => Shape::List(items.into_iter().map(Node::from).collect()),
+            Value::Map(entries) => {
+                let entry = |entry: yaml::Entry| Entry {
+                    key: entry.key.to_string(),
+                    origin: Origin::from(entry.place),
+                    value: Node::from(entry.node),
+                };
+                Shape::Section(entries.into_iter().map(entry).collect())
+            }
+        };
+        Node { origin: Origin::from(node.place), shape }
+    }
+}
+
+impl From<yaml::Place> for Origin {
+    fn from(place: yaml::Place) -> Origin {
+        let number = |number: u32| usize::try_from(number).unwrap_or(usize::MAX).max(1);
+        Origin::File { line: number(place.line), column: number(place.column) }
+    }
+}
+
+impl From<yaml::Fault> for Unreadable {
+    fn from(fault: yaml::Fault) -> Unreadable {
+        let place = yaml::Place { file: 0, line: fault.line, column: fault.column };
+        Unreadable { origin: Origin::from(place), what: fault.message, remedy: fault.remedy }
     }
 }
 
@@ -154,68 +180,6 @@ fn lay(node: &mut Node, path: &[String], variable: &str, text: &str) -> Result<(
     }
 }
 
-fn convert(node: &MarkedYaml<'_>, letters: &[char], depth: usize) -> Result<Node, Unreadable> {
-    let origin = origin_of(node);
-    let wrong = |what: &str, remedy: &str| Unreadable {
-        origin: origin_of(node),
-        what: what.to_owned(),
-        remedy: remedy.to_owned(),
-    };
-    if depth > DEPTH_MAX {
-        return Err(wrong("this is nested too deeply", "no setting is deeper than four sections"));
-    }
-    let shape = match &node.data {
-        YamlData::Value(Scalar::Null) => Shape::Nothing,
-        YamlData::Value(Scalar::String(text)) => Shape::Scalar(text.to_string()),
-        // As it was typed: `0.50` and `1e3` keep their spelling.
-        YamlData::Value(_) => Shape::Scalar(
-            letters.get(node.span.start.index()..node.span.end.index()).map(String::from_iter).unwrap_or_default(),
-        ),
-        YamlData::Sequence(items) => {
-            Shape::List(items.iter().map(|item| convert(item, letters, depth + 1)).collect::<Result<_, _>>()?)
-        }
-        YamlData::Mapping(pairs) => {
-            let mut entries = Vec::with_capacity(pairs.len());
-            for (key, value) in pairs {
-                let Node { origin, shape: Shape::Scalar(key) } = convert(key, letters, depth + 1)? else {
-                    return Err(Unreadable {
-                        origin: origin_of(key),
-                        ..wrong("a key must be a word", "name a setting")
-                    });
-                };
-                entries.push(Entry { key, origin, value: convert(value, letters, depth + 1)? });
-            }
-            Shape::Section(entries)
-        }
-        YamlData::Tagged(..) | YamlData::Alias(_) | YamlData::Representation(..) | YamlData::BadValue => {
-            if letters.iter().all(|letter| letter.is_whitespace()) || depth == 0 {
-                Shape::Nothing
-            } else {
-                return Err(wrong("tags and unknown aliases are not read here", "write the value itself"));
-            }
-        }
-    };
-    Ok(Node { origin, shape })
-}
-
-fn origin_of(node: &MarkedYaml<'_>) -> Origin {
-    Origin::File { line: node.span.start.line().max(1), column: node.span.start.col() + 1 }
-}
-
-fn unreadable(error: &saphyr::ScanError) -> Unreadable {
-    let mark = error.marker();
-    let remedy = if error.info().contains("duplicated key") {
-        "keep one of the two"
-    } else {
-        "check the indentation, the quotes and the colons just before this place"
-    };
-    Unreadable {
-        origin: Origin::File { line: mark.line().max(1), column: mark.col() + 1 },
-        what: format!("this is not YAML: {}", error.info()),
-        remedy: remedy.to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -255,11 +219,11 @@ mod tests {
 
     #[test]
     fn what_is_not_yaml_names_its_place() {
-        let fault = read("a: 1\nb: [1, 2\nc: 3\n").unwrap_err();
-        assert!(matches!(fault.origin, Origin::File { line: 2..=4, .. }), "{fault:?}");
-        let twice = read("a: 1\nb: 2\na: 3\n").unwrap_err();
-        assert_eq!(twice.origin, Origin::File { line: 3, column: 1 });
-        assert_eq!(twice.remedy, "keep one of the two");
+        let faults = read("a: 1\nb: [1, 2\nc: 3\n").unwrap_err();
+        assert!(matches!(faults[..], [Unreadable { origin: Origin::File { line: 2..=4, .. }, .. }]), "{faults:?}");
+        let twice = read("a: 1\nb: &b 2\na: 3\n").unwrap_err();
+        let origins: Vec<&Origin> = twice.iter().map(|fault| &fault.origin).collect();
+        assert_eq!(origins, [&Origin::File { line: 2, column: 4 }, &Origin::File { line: 3, column: 1 }], "{twice:?}");
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! YAML as people write it, with the place of every part, and faults that show it: what the catalog and the rules are
-//! read with.
+//! YAML as people write it, with the place of every part, and faults that show it: what the configuration, the catalog
+//! and the rules are read with.
 
 mod fault;
 mod tree;
