@@ -53,8 +53,10 @@ pub struct Run<'a> {
     pub target: &'a Target,
     /// 1 for the first attempt of its exchange.
     pub number: u16,
-    /// Another attempt may follow: a status that the settings name is tried again instead of passed on.
+    /// Another attempt here may follow: a status that the settings name is tried again instead of passed on.
     pub can_retry: bool,
+    /// The same, elsewhere.
+    pub more_targets: bool,
 }
 
 impl Run<'_> {
@@ -99,11 +101,16 @@ impl Run<'_> {
         account.answered(&response);
         let status = response.status.as_u16();
         let failure = (status >= 500).then(|| format!("it answered {status}"));
-        self.target.provider.health.lock().record(failure, self.proxy.clock.now());
+        let is_down = {
+            let (mut health, now) = (self.target.provider.health.lock(), self.proxy.clock.now());
+            health.record(failure, now);
+            health.is_down(now)
+        };
+        let can_retry = self.more_targets || self.can_retry && !is_down;
         if surface::lists_models_itself(self.arrived, status) {
             return self.models_of_the_catalog(session, account, connection).await;
         }
-        if self.can_retry && self.asked.is_whole() && self.target.provider.settings.retries.statuses.contains(&status) {
+        if can_retry && self.asked.is_whole() && self.target.provider.settings.retries.statuses.contains(&status) {
             return self.try_again(account, connection, &response).await;
         }
         let delivery =

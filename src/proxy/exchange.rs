@@ -281,21 +281,20 @@ async fn forward(
         let more_targets = place + 1 < targets.len();
         let mut tried = 0u16;
         loop {
-            if !target.provider.health.lock().permit(proxy.clock.now())
-                && (more_targets || tried == 0 && last.is_none())
-            {
+            if !target.provider.health.lock().permit(proxy.clock.now()) {
                 let seconds = target.provider.health.lock().seconds_to_probe(proxy.clock.now());
-                last = Some((Arc::clone(&name), Failure::CircuitOpen { seconds }));
+                last.get_or_insert_with(|| (Arc::clone(&name), Failure::CircuitOpen { seconds }));
                 break;
             }
             number += 1;
-            let can_retry = tried < target.provider.settings.retries.max || more_targets;
-            let run = Run { proxy, arrived, asked, target, number, can_retry };
+            let can_retry = tried < target.provider.settings.retries.max;
+            let run = Run { proxy, arrived, asked, target, number, can_retry, more_targets };
             match run.attempt(session, &mut passes).await {
                 Attempt::Done => return,
                 Attempt::Refused(refused) => return refuse(proxy, session, arrived, refused).await,
                 Attempt::Failed { failure, pause } => {
-                    let again = tried < target.provider.settings.retries.max && run.may_try_again(&failure);
+                    let is_down = target.provider.health.lock().is_down(proxy.clock.now());
+                    let again = can_retry && run.may_try_again(&failure) && !is_down;
                     let elsewhere = more_targets && run.may_try_elsewhere(&failure);
                     last = Some((Arc::clone(&name), failure));
                     if !again {

@@ -34,7 +34,8 @@ pub async fn run(proxy: &Arc<Proxy>, session: &mut ServerSession, arrived: &Arri
         Ok(targets) => targets,
         Err(refused) => return refuse(proxy, session, arrived, refused).await,
     };
-    let run = Run { proxy, arrived, asked: &asked, target: &targets[0], number: 1, can_retry: false };
+    let run =
+        Run { proxy, arrived, asked: &asked, target: &targets[0], number: 1, can_retry: false, more_targets: false };
     if let Err(refused) = tunnel(&run, session).await {
         refuse(proxy, session, arrived, refused).await;
     }

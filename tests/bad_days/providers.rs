@@ -218,3 +218,13 @@ async fn a_provider_that_fails_in_a_row_is_left_alone_and_then_tried_again() {
         assert!(std::time::Instant::now() < until, "it is tried again in time");
     }
 }
+
+#[tokio::test]
+async fn retries_end_when_they_open_the_circuit_and_what_the_provider_said_passes() {
+    let settings = ["circuit: {failures: 2, open_for: 60s}", "retries: {max: 5, statuses: [503], pause: 1ms}"];
+    let shop = settings.iter().fold(shop(), |shop, line| shop.with_every_provider(line)).open().await;
+    let answered = shop.chat("Hi").wishing("status", 503).answered().await;
+    assert_eq!((answered.status.as_u16(), shop.simulator.log.totals().attempts), (503, 2));
+    assert!(answered.text().contains("simulated 503"), "{}", answered.text());
+    assert_eq!(shop.rows(2).await.len(), 2);
+}
