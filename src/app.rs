@@ -38,6 +38,7 @@ use tokio::sync::watch;
 
 mod doorkeeper;
 pub mod history;
+mod late;
 pub mod rules;
 
 /// How often a drain, a fence and changed files are looked at.
@@ -197,6 +198,7 @@ impl House {
                 }
                 _ = look.tick() => {
                     self.proxy.sweep_idle_connections();
+                    late::count(&self.proxy);
                     let now = overlay_hashes(&self.overlays);
                     if now != seen {
                         seen = now;

@@ -71,7 +71,8 @@ pub struct Closing {
     pub upstream_micros: Option<u64>,
     pub request_bytes: u64,
     pub response_bytes: u64,
-    /// Held above the best estimate when the process died; released by `farebox ledger resolve`.
+    /// Charged to budgets above the best estimate: of a process that died, until `farebox ledger resolve` releases it; of
+    /// work that goes on after its answer, until its result is seen.
     pub withheld: Usd,
     pub deferred: Option<Box<Deferred>>,
 }
@@ -102,6 +103,11 @@ pub struct LateUse {
 }
 
 impl Closing {
+    /// What it uses is told later.
+    pub fn goes_on(&self) -> bool {
+        matches!(self.deferred.as_deref(), Some(Deferred::Begun { .. }))
+    }
+
     /// The cost that counts: pico-dollars of a priced attempt, zero (with a named reason beside) of any other.
     pub fn cost(&self) -> Usd {
         match &self.pricing {

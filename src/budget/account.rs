@@ -74,8 +74,15 @@ impl Actual {
 
 /// What the claims of a call are charged for what it used: one charge an account, none of zero.
 pub fn charges(claims: &[Claim], actual: &Actual) -> Vec<Charge> {
+    let mut charges = every_charge(claims, actual);
+    charges.retain(|charge| charge.amount != 0);
+    charges
+}
+
+/// The same with those of zero: a later correction finds its accounts by them.
+pub fn every_charge(claims: &[Claim], actual: &Actual) -> Vec<Charge> {
     let charge = |claim: &Claim| Charge { account: claim.budget, amount: bounded(actual.of(claim)) };
-    claims.iter().map(charge).filter(|charge| charge.amount != 0).collect()
+    claims.iter().map(charge).collect()
 }
 
 /// An event books at most 2⁶³ of any unit.

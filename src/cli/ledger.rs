@@ -32,7 +32,8 @@ pub struct Arguments {
 enum Command {
     /// Rebuild every sum from the events and compare; exit 1 if anything differs. A server may be running.
     Verify,
-    /// Decide what was withheld for calls that died with the process. The server must be stopped.
+    /// Decide what was withheld for calls that died with the process, or went on in the background and were never looked
+    /// at again. The server must be stopped.
     Resolve(Decision),
     /// Show what the data directory holds and who uses it.
     Status,

@@ -263,7 +263,10 @@ fn write_notes(stats: &Stats, out: &mut dyn Write) -> io::Result<()> {
     }
     if totals.withheld_pico != 0 {
         let withheld = pico_to_decimal(totals.withheld_pico);
-        writeln!(out, "Withheld beside the cost, for calls that died with the process: {withheld} USD.")?;
+        writeln!(
+            out,
+            "Withheld beside the cost, for calls that died with the process or still go on: {withheld} USD."
+        )?;
     }
     Ok(())
 }

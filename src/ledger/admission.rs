@@ -21,7 +21,7 @@ use crate::budget::{Balance, Budget, Demand, Instance};
 use crate::clock::{Clock, Timestamp};
 use crate::event::Opening;
 use crate::ids::EventId;
-use crate::store::JournalPosition;
+use crate::store::{EventRow, JournalPosition};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -121,6 +121,8 @@ pub(super) struct Core {
     pub spare_error: Option<Arc<str>>,
     pub fold_error: Option<Arc<str>>,
     pub counts: Counts,
+    /// What background work and batches came to, for whoever counts: see [`super::Ledger::take_late`].
+    pub late: Vec<EventRow>,
 }
 
 /// Things that happened since the start.
@@ -159,6 +161,7 @@ impl Admission {
             spare_error: None,
             fold_error: None,
             counts: Counts::default(),
+            late: Vec::new(),
         };
         Admission {
             settings,

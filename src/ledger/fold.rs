@@ -179,6 +179,9 @@ impl Folder {
         self.rollups_dirty = true;
         self.last_fold = Instant::now();
         tell_alerts(&folded.alerts);
+        if !folded.late.is_empty() {
+            self.admission.lock().late.extend(folded.late);
+        }
         Ok(folded.corrected)
     }
 

@@ -28,7 +28,7 @@ mod waits;
 use crate::clock::{Clock, Timestamp};
 use crate::event::Outcome;
 use crate::ids::{EventId, ExchangeId, IdSource};
-use crate::store::{Leases, Store, StoreError};
+use crate::store::{EventRow, Leases, Store, StoreError};
 use admission::{Admission, Away, Counts};
 use fold::{Folder, Writer};
 use journal::Journal;
@@ -256,6 +256,11 @@ impl Ledger {
             lease_error: core.desk.error.clone(),
             counts: core.counts,
         }
+    }
+
+    /// Adjustments that background work and batches came to since this was last asked.
+    pub fn take_late(&self) -> Vec<EventRow> {
+        std::mem::take(&mut self.admission.lock().late)
     }
 
     /// Stops admitting, books what is still open as abandoned, folds everything, and ends the journal in order.

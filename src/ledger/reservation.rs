@@ -6,11 +6,12 @@ use super::orphan;
 use super::record::{Draft, Kind, Progressed, Settled, ToppedUp};
 use super::waits::{Obstacle, Waiting, Waits};
 use crate::budget::Demand;
-use crate::budget::account::{Actual, Claim, Unit, charges};
+use crate::budget::account::{Actual, Claim, Unit, charges, every_charge};
 use crate::budget::book::{Hold, HoldId, Overrun};
 use crate::catalog::{Pricing, Unpriced};
 use crate::event::{Closing, Event, EventKind, Opening, Outcome};
 use crate::ids::EventId;
+use crate::money::Usd;
 use parking_lot::Mutex;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -211,10 +212,15 @@ impl Admission {
     }
 
     /// Ends a reservation with its event. One that was ended before, by [`super::Ledger::close`], stays as it was.
-    pub(super) fn book(&self, opening: &Opening, hold: &Hold, closing: Closing) -> Arc<Event> {
+    pub(super) fn book(&self, opening: &Opening, hold: &Hold, mut closing: Closing) -> Arc<Event> {
+        if closing.goes_on() {
+            let held = held_pico(&hold.claims).and_then(|pico| i64::try_from(pico).ok()).map(Usd::from_pico);
+            let above = held.and_then(|held| held.checked_sub(closing.cost())).unwrap_or(Usd::ZERO);
+            closing.withheld = above.max(Usd::ZERO);
+        }
         let used = actual(&closing);
         let kind = EventKind::Attempt;
-        let charges = charges(&hold.claims, &used);
+        let charges = if closing.deferred.is_some() { every_charge } else { charges }(&hold.claims, &used);
         let event = Arc::new(Event { kind, opening: opening.clone(), closing, charges });
         let draft = Draft::new(Kind::Settle, &Settled { event: Cow::Borrowed(&*event) });
         let mut core = self.core.lock();
@@ -257,7 +263,8 @@ impl From<Obstacle> for NotAdmitted {
     }
 }
 
-/// What the budgets are charged: the cost. What nobody settled is charged what was held of each, if that is more.
+/// What the budgets are charged: the cost. What nobody settled, and what goes on after its answer, is charged what was
+/// held of each, if that is more.
 pub(super) fn actual(closing: &Closing) -> Actual {
     let pico_usd = match &closing.pricing {
         Pricing::Unpriced(_) => None,
@@ -270,7 +277,8 @@ pub(super) fn actual(closing: &Closing) -> Actual {
         pico_usd,
         tokens: (!unknown).then_some(tokens),
         requests: u64::from(!never_arrived),
-        at_least_held: matches!(closing.outcome, Outcome::ProxyDied | Outcome::ProxyInternal) && !closing.complete,
+        at_least_held: closing.goes_on()
+            || matches!(closing.outcome, Outcome::ProxyDied | Outcome::ProxyInternal) && !closing.complete,
     }
 }
 

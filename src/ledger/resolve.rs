@@ -107,11 +107,21 @@ pub fn resolve(
     Ok(resolved)
 }
 
-/// Events that nobody settled; only those have something withheld.
+/// Events that nobody settled, and work in the background whose result nobody saw; only those have something withheld.
 fn unsettled_before(reader: &Reader, moment: Timestamp) -> Result<Vec<EventRow>, StoreError> {
-    let outcomes = [Outcome::ProxyDied, Outcome::ProxyInternal].map(|outcome| outcome.name().to_owned());
+    let died = [Outcome::ProxyDied, Outcome::ProxyInternal].map(|outcome| outcome.name().to_owned());
+    let ok = vec![Outcome::Ok.name().to_owned(), Outcome::CallerCancelled.name().to_owned()];
+    let later = [Operation::Responses, Operation::Batches].map(|operation| operation.name().to_owned());
+    let of = |dimension, values| Filter { dimension, values };
+    let mut found = withheld_before(reader, moment, vec![of(Dimension::Outcome, died.into())])?;
+    let begun = vec![of(Dimension::Operation, later.into()), of(Dimension::Outcome, ok)];
+    found.extend(withheld_before(reader, moment, begun)?);
+    Ok(found)
+}
+
+fn withheld_before(reader: &Reader, moment: Timestamp, filters: Vec<Filter>) -> Result<Vec<EventRow>, StoreError> {
     let mut query = EventQuery {
-        filters: vec![Filter { dimension: Dimension::Outcome, values: outcomes.into() }],
+        filters,
         range: TimeRange { from: None, to: Some(moment) },
         order: Order::OldestFirst,
         after: None,

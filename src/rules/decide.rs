@@ -11,7 +11,7 @@ use super::trace::{Found, Kind, Tried};
 use super::{CallLimit, Decision, Question, Refused, RuleSet, Swap, Verdict, Warning};
 use crate::budget::book::Unit;
 use crate::budget::{Balance, Demand, Hardness, Instance};
-use crate::dialects::RefusalKind;
+use crate::dialects::{Operation, RefusalKind};
 use std::sync::Arc;
 
 /// An output limit is not lowered below this to make a call affordable: fewer tokens are seldom an answer.
@@ -304,7 +304,9 @@ impl<'s, 'q, 'a> Pass<'s, 'q, 'a> {
                 Some(objection) if !excepted => self.warn(&rule.head.name, format!("would be refused: {objection}")),
                 _ => {}
             }
-            if !question.metered && budget.unit != Unit::Requests {
+            // A batch tells later what it used: its claim of nothing says which accounts it will be charged to.
+            let is_told_later = question.operation == Operation::Batches;
+            if !question.metered && budget.unit != Unit::Requests && !is_told_later {
                 continue;
             }
             let amount = demand_of(budget.unit, question).unwrap_or(0);

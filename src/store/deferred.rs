@@ -3,9 +3,9 @@
 //! *Invariant:* the note that the work ended is in the same transaction as its adjustment, so that no number of polls
 //! and no crash between them books it twice.
 
-use super::fold::{UNITS_MAX, pricing_word};
+use super::fold::{Folded, UNITS_MAX, pricing_word};
 use super::names::{Interner, NameKind, OK, REPORTED};
-use super::row::COLUMNS;
+use super::row::{self, COLUMNS};
 use super::{budgets, saturate};
 use crate::budget::account::{BudgetId, Charge, Unit};
 use crate::catalog::Pricing;
@@ -34,11 +34,11 @@ const OWN: [&str; 27] = [
     "decision_id",
     "provider_request_id",
     "charges",
+    "withheld_pico",
     // From here on: nothing.
     "provider_cost_pico",
     "ceiling_pico",
     "estimate_pico",
-    "withheld_pico",
     "rule_id",
     "client_request_id",
     "overhead_us",
@@ -49,8 +49,8 @@ const OWN: [&str; 27] = [
     "finish_reason_id",
 ];
 /// Of [`OWN`], those that are bound.
-const BOUND: usize = 15;
-const ZEROS: [&str; 5] = ["withheld_pico", "rule_id", "request_bytes", "response_bytes", "finish_reason_id"];
+const BOUND: usize = 16;
+const ZEROS: [&str; 4] = ["rule_id", "request_bytes", "response_bytes", "finish_reason_id"];
 
 static INSERT: LazyLock<String> = LazyLock::new(|| {
     let of = |column: &String| match OWN.iter().position(|own| own == column) {
@@ -77,12 +77,13 @@ static KINDS: LazyLock<Vec<String>> = LazyLock::new(|| {
     of("units").chain(of("cost")).collect()
 });
 
-/// Follows what an event says about background work. How many adjustments were booked.
+/// Follows what an event says about background work. How many adjustments were booked; what they came to is added to
+/// `folded`.
 pub(super) fn follow(
     connection: &Connection,
     names: &mut Interner,
     event: &Event,
-    corrected: &mut Vec<Charge>,
+    folded: &mut Folded,
 ) -> rusqlite::Result<u64> {
     let Some(deferred) = event.closing.deferred.as_deref() else { return Ok(0) };
     let provider = names.id(connection, NameKind::Provider, Some(&event.opening.provider))?;
@@ -106,10 +107,11 @@ pub(super) fn follow(
             };
             let ended_by = uses.first().map(|late| saturate(late.id.0));
             for (place, late) in uses.iter().enumerate() {
-                let booked = if place == 0 { booked(connection, of)? } else { [0; 2 * Kind::COUNT] };
+                let booked = if place == 0 { booked(connection, of)? } else { Booked::NOTHING };
                 let charges = recharge(connection, of, late, place == 0)?;
-                corrected.extend(&charges);
+                folded.corrected.extend(&charges);
                 adjust(connection, names, event, of, reference, late, (&booked, &charges))?;
+                folded.late.extend(row::event(connection, late.id)?);
             }
             connection
                 .prepare_cached("UPDATE deferred SET ended_by = ?3 WHERE provider_id = ?1 AND reference = ?2")?
@@ -126,18 +128,30 @@ fn begin(connection: &Connection, provider: i64, reference: &str, event: EventId
         .map(drop)
 }
 
-/// Units and costs that stand on an event so far, earlier adjustments included; in the order of [`KINDS`].
-fn booked(connection: &Connection, of: i64) -> rusqlite::Result<[i64; 2 * Kind::COUNT]> {
+/// What stands on an event so far, earlier adjustments included.
+struct Booked {
+    /// Units and costs in the order of [`KINDS`].
+    kinds: [i64; 2 * Kind::COUNT],
+    /// Charged to budgets beside the cost, pico-dollars.
+    withheld: i64,
+}
+
+impl Booked {
+    const NOTHING: Booked = Booked { kinds: [0; 2 * Kind::COUNT], withheld: 0 };
+}
+
+fn booked(connection: &Connection, of: i64) -> rusqlite::Result<Booked> {
     let sums: Vec<String> = KINDS.iter().map(|kind| format!("ifnull(sum({kind}), 0)")).collect();
     let sql = format!(
-        "SELECT {} FROM events WHERE exchange = (SELECT exchange FROM events WHERE id = ?1) AND (id = ?1 OR adjusts = ?1)",
+        "SELECT {}, ifnull(sum(withheld_pico), 0) FROM events WHERE exchange = (SELECT exchange FROM events WHERE id = ?1) AND (id = ?1 OR adjusts = ?1)",
         sums.join(", ")
     );
-    let mut booked = [0; 2 * Kind::COUNT];
+    let mut booked = Booked::NOTHING;
     connection.prepare_cached(&sql)?.query_row([of], |row| {
-        for (place, sum) in booked.iter_mut().enumerate() {
+        for (place, sum) in booked.kinds.iter_mut().enumerate() {
             *sum = row.get(place)?;
         }
+        booked.withheld = row.get(booked.kinds.len())?;
         Ok(())
     })?;
     Ok(booked)
@@ -186,11 +200,11 @@ fn adjust(
     of: i64,
     reference: &str,
     late: &LateUse,
-    (booked, charges): (&[i64; 2 * Kind::COUNT], &[Charge]),
+    (booked, charges): (&Booked, &[Charge]),
 ) -> rusqlite::Result<()> {
     let mut differences = [0i64; 2 * Kind::COUNT];
     for (place, kind) in Kind::ALL.into_iter().enumerate() {
-        differences[place] = saturate(late.usage[kind].min(UNITS_MAX)).saturating_sub(booked[place]);
+        differences[place] = saturate(late.usage[kind].min(UNITS_MAX)).saturating_sub(booked.kinds[place]);
     }
     let mut rate_set = None;
     let mut total = 0i64;
@@ -200,10 +214,12 @@ fn adjust(
             differences[Kind::COUNT + *kind as usize] = part.as_pico();
         }
         for place in Kind::COUNT..2 * Kind::COUNT {
-            differences[place] = differences[place].saturating_sub(booked[place]);
+            differences[place] = differences[place].saturating_sub(booked.kinds[place]);
             total = total.saturating_add(differences[place]);
         }
     }
+    // As long as no price is known, budgets stay charged what was held.
+    let withheld = if matches!(late.pricing, Pricing::Unpriced(_)) { 0 } else { booked.withheld.saturating_neg() };
     let ended = event.closing.ended_at.as_micros();
     let word = |names: &mut Interner, text: Option<&str>| names.id(connection, NameKind::Word, text);
     let own: [Value; BOUND] = [
@@ -222,6 +238,7 @@ fn adjust(
         word(names, Some("deferred"))?.into(),
         reference.to_owned().into(),
         budgets::to_blob(charges).into(),
+        withheld.into(),
     ];
     let all = own.into_iter().chain(differences.map(Value::from));
     let inserted = connection.prepare_cached(&INSERT)?.execute(params_from_iter(all))?;

@@ -2,7 +2,7 @@
 
 use super::names::{Interner, NameKind};
 use super::row::COLUMNS;
-use super::{Alert, JournalPosition, budgets, deferred, saturate};
+use super::{Alert, EventRow, JournalPosition, budgets, deferred, saturate};
 use crate::budget::account::Charge;
 use crate::catalog::{Pricing, Unpriced};
 use crate::clock::Timestamp;
@@ -40,6 +40,8 @@ pub struct Folded {
     pub alerts: Vec<Alert>,
     /// Corrections that the fold itself made: they are on no process's lease.
     pub corrected: Vec<Charge>,
+    /// Adjustments that background work and batches came to.
+    pub late: Vec<EventRow>,
 }
 
 /// Events that never were in a journal are folded under an epoch of their own, with this bit; their leases are the
@@ -69,7 +71,7 @@ pub(super) fn fold(
                 note.execute([saturate(event.opening.id.0)])?;
                 at = at.max(event.closing.ended_at);
                 budgets::add(&mut sums, &event.charges, event.kind != EventKind::Attempt);
-                folded.fresh += 1 + deferred::follow(&transaction, interner, event, &mut folded.corrected)?;
+                folded.fresh += 1 + deferred::follow(&transaction, interner, event, &mut folded)?;
             }
         }
         transaction

@@ -13,6 +13,7 @@ use crate::catalog::Pricing;
 use crate::clock::Timestamp;
 use crate::dialects::{Operation, RefusalKind};
 use crate::event::{Event, Outcome};
+use crate::money::Usd;
 use crate::tokens::usage::{self, TokenUsage, UsageSource};
 use parking_lot::RwLock;
 use prometheus::core::Collector;
@@ -62,6 +63,19 @@ impl Reloaded {
             Reloaded::Rules => "rules",
         }
     }
+}
+
+/// A later correction of what was counted; all of it differences.
+#[derive(Clone, Copy, Debug)]
+pub struct Corrected<'a> {
+    pub team: Option<&'a str>,
+    pub project: Option<&'a str>,
+    pub provider: &'a str,
+    /// As the catalog names it.
+    pub model: Option<&'a str>,
+    pub more: &'a TokenUsage,
+    pub less: &'a TokenUsage,
+    pub cost: Usd,
 }
 
 /// All metrics of the process.
@@ -287,7 +301,8 @@ impl Metrics {
 
     pub(super) fn settled(&self, event: &Event, beside: &Beside) {
         let (opening, closing) = (&event.opening, &event.closing);
-        let row = self.row(event, beside.model_label.as_deref().unwrap_or(OTHER));
+        let who = [opening.caller.team.as_deref(), opening.caller.project.as_deref()];
+        let row = self.row(who, &opening.provider, beside.model_label.as_deref().unwrap_or(OTHER));
         row.requests(&self.requests, opening.operation, closing.outcome).add(1);
         for (kind, cell) in TokenType::ALL.into_iter().zip(&row.tokens) {
             let units = kind.units(&closing.usage);
@@ -307,6 +322,19 @@ impl Metrics {
             row.swap_savings.add(u64::try_from(saved.as_pico()).unwrap_or(0));
         }
         self.timed(&row.shape, event);
+    }
+
+    /// Background work or a batch came to more than was counted when it began. What it came to less stays: these series
+    /// never go down.
+    pub fn corrected(&self, corrected: &Corrected<'_>) {
+        let row = self.row([corrected.team, corrected.project], corrected.provider, corrected.model.unwrap_or(OTHER));
+        for (kind, cell) in TokenType::ALL.into_iter().zip(&row.tokens) {
+            let units = kind.units(corrected.more).saturating_sub(kind.units(corrected.less));
+            if units > 0 {
+                cell.get_or_init(|| self.tokens.cell(&row.labelled(kind.name()))).add(units);
+            }
+        }
+        row.cost.add(u64::try_from(corrected.cost.as_pico()).unwrap_or(0));
     }
 
     fn timed(&self, shape: &Shape, event: &Event) {
@@ -337,11 +365,9 @@ impl Metrics {
     }
 
     /// The series of an attempt.
-    fn row(&self, event: &Event, model: &str) -> Arc<Row> {
-        let caller = &event.opening.caller;
-        let team = known(&self.teams, &self.team_overflow, caller.team.as_deref());
-        let project = known(&self.projects, &self.project_overflow, caller.project.as_deref());
-        let provider = &*event.opening.provider;
+    fn row(&self, [team, project]: [Option<&str>; 2], provider: &str, model: &str) -> Arc<Row> {
+        let team = known(&self.teams, &self.team_overflow, team);
+        let project = known(&self.projects, &self.project_overflow, project);
         let key = [team, project, provider, model].join("\u{1f}");
         if let Some(row) = self.rows.read().get(&key) {
             return Arc::clone(row);

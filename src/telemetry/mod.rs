@@ -9,7 +9,7 @@ mod process;
 pub mod series;
 
 pub use log::{Log, LogFormat, LogSettings};
-pub use metrics::{Metrics, MetricsSettings, Reloaded};
+pub use metrics::{Corrected, Metrics, MetricsSettings, Reloaded};
 
 use crate::event::Event;
 use crate::money::Usd;

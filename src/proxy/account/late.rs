@@ -48,8 +48,13 @@ impl Unsettled {
             }
             (by_model, _) => by_model.iter().map(|(model, usage)| one(model, usage)).collect(),
         };
-        let adopt = self.call.endpoint.operation == Operation::Batches;
+        let adopt = self.is_of_a_batch();
         Some(Box::new(Deferred::Ended { reference, uses, adopt }))
+    }
+
+    /// The batch itself, or the file of its results.
+    fn is_of_a_batch(&self) -> bool {
+        matches!(self.call.endpoint.operation, Operation::Batches | Operation::Files)
     }
 
     /// At today's prices: the moment at which the work began is not in its result.
@@ -68,7 +73,7 @@ impl Unsettled {
         let terms = Terms {
             service_tier: seen.service_tier.clone(),
             region: seen.region.clone(),
-            batch: self.call.endpoint.operation == Operation::Batches,
+            batch: self.is_of_a_batch(),
             ..Terms::default()
         };
         offer.model.price(usage, &terms, now)
