@@ -29,6 +29,7 @@ PRICES = {
     "gpt-4o-mini": price("0.15", "0.60", "0.075"),
     "gpt-4o": price("2.50", "10.00", "1.25"),
     "gpt-4o-2024-08-06": price("2.50", "10.00", "1.25"),
+    "gpt-5": price("1.25", "10.00", "0.125"),
     "o4-mini": price("1.10", "4.40", "0.275"),
     "gpt-3.5-turbo-instruct": price("1.50", "2.00"),
     "text-embedding-3-small": price("0.02", "0"),

@@ -174,3 +174,9 @@ def rows_at(admin, call):
     """The ledger's rows of this client request id among the newest, oldest first."""
     rows = json_of(f"{admin}/api/usage/events?limit={ROWS_LOOKED_AT}")["events"]
     return [row for row in reversed(rows) if row["client_request_id"] == call]
+
+
+def adjustments_of(admin, row):
+    """The later corrections of a row, oldest first."""
+    rows = json_of(f"{admin}/api/usage/events?limit={ROWS_LOOKED_AT}")["events"]
+    return [one for one in reversed(rows) if one["adjusts"] == row["id"]]

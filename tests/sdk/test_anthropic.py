@@ -3,7 +3,8 @@
 import anthropic
 import pytest
 from accounts import cost_of
-from wishes import KEY, MESSAGES_TOOL, PNG_BASE64, QUESTION
+from processes import adjustments_of, until
+from wishes import KEY, MESSAGES_TOOL, PNG_BASE64, QUESTION, City
 
 MODEL = "claude-sonnet-4-6"
 ASK = {"model": MODEL, "max_tokens": 200, "messages": [{"role": "user", "content": QUESTION}]}
@@ -49,6 +50,12 @@ def test_streamed_tools(client, accounts, call):
     with client.messages.stream(**ASK, tools=[MESSAGES_TOOL], tool_choice={"type": "tool", "name": "weather"}) as stream:
         answer = stream.get_final_message()
     assert [block.input["unit"] for block in answer.content if block.type == "tool_use"] == ["celsius"]
+    accounts.agree(call)
+
+
+def test_a_json_schema(client, accounts, call):
+    answer = client.messages.parse(**ASK, output_format=City)
+    assert isinstance(answer.parsed_output, City)
     accounts.agree(call)
 
 
@@ -108,3 +115,15 @@ def test_a_stream_that_the_client_leaves_is_in_the_ledger_within_a_second(client
     assert row["input_tokens"] == attempt["usage"]["input_tokens"]
     assert row["usage_source"] in ("counted", "estimated")
     assert len("".join(said).split()) <= row["output_tokens"] < 500
+
+
+def test_a_batch_is_booked_when_its_results_are_fetched(client, farebox, call):
+    batch = client.messages.batches.create(requests=[{"custom_id": "a", "params": ASK}])
+    until(lambda: client.messages.batches.retrieve(batch.id).processing_status == "ended", "the batch's end")
+    assert len(list(client.messages.batches.results(batch.id))) == 4
+    [begun] = [row for row in farebox.rows(call) if row["operation"] == "batches"][:1]
+    found = until(lambda: adjustments_of(farebox.admin, begun), "the batch's usage")
+    assert [(row["response_model"], row["input_tokens"], row["output_tokens"]) for row in found] == [
+        ("claude-sonnet-5-5", 400, 40),
+        ("claude-haiku-5-5", 200, 20),
+    ]

@@ -6,6 +6,7 @@ import pytest
 from accounts import cost_of
 from google import genai
 from google.genai import errors, types
+from processes import adjustments_of, until
 from wishes import KEY, PNG_BASE64, QUESTION, City
 
 MODEL = "gemini-2.5-flash"
@@ -94,3 +95,20 @@ def test_a_providers_error_passes(client, accounts, call, status, error, outcome
     assert (refusal.value.code, f"simulated {status}" in refusal.value.message) == (status, True)
     [row] = accounts.agree(call)
     assert row["outcome"] == outcome
+
+
+@pytest.mark.parametrize("source", ["inline", "file"])
+def test_a_batch_is_booked_when_its_results_are_fetched(client, farebox, call, source):
+    asked = [{"contents": [{"parts": [{"text": QUESTION}]}]}] if source == "inline" else "files/asked"
+    batch = client.batches.create(model=MODEL, src=asked)
+    until(lambda: client.batches.get(name=batch.name).state.name == "JOB_STATE_SUCCEEDED", "the batch's end")
+    done = client.batches.get(name=batch.name)
+    if source == "inline":
+        assert [one.response.usage_metadata.prompt_token_count for one in done.dest.inlined_responses] == [100, 200]
+        booked_on = farebox.rows(call)[0]
+    else:
+        # Nothing says of which batch a file is: it is booked on whoever fetches it first.
+        assert len(client.files.download(file=done.dest.file_name).splitlines()) == 2
+        booked_on = until(lambda: [row for row in farebox.rows(call) if row["operation"] == "files"], "the file")[0]
+    [found] = until(lambda: adjustments_of(farebox.admin, booked_on), "the batch's usage")
+    assert (found["response_model"], found["input_tokens"], found["output_tokens"]) == (MODEL, 300, 30)
