@@ -213,9 +213,9 @@ fn adjust(
         for (kind, part) in &cost.by_kind {
             differences[Kind::COUNT + *kind as usize] = part.as_pico();
         }
-        for place in Kind::COUNT..2 * Kind::COUNT {
-            differences[place] = differences[place].saturating_sub(booked.kinds[place]);
-            total = total.saturating_add(differences[place]);
+        for (difference, booked) in differences.iter_mut().zip(booked.kinds).skip(Kind::COUNT) {
+            *difference = difference.saturating_sub(booked);
+            total = total.saturating_add(*difference);
         }
     }
     // As long as no price is known, budgets stay charged what was held.
