@@ -164,6 +164,11 @@ impl Operation {
             Operation::Other => "other",
         }
     }
+
+    /// The answer holds tokens that a model made: vectors, ratings and counts are none.
+    pub fn puts_out_tokens(self) -> bool {
+        !matches!(self, Operation::Embeddings | Operation::Moderation | Operation::Rerank | Operation::CountTokens)
+    }
 }
 
 /// A recognised path.

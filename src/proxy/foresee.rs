@@ -69,12 +69,10 @@ pub fn foresee(proxy: &Proxy, arrived: &Arrived, asked: &Asked, target: &Target,
     }
     let offer = target.offer.as_ref();
     let rule = rule(offer, asked.facts.requested_model.as_deref());
-    let output = bound::output_bound(
-        &asked.facts,
-        offer.and_then(|offer| offer.model.max_output_tokens),
-        proxy.settings.output_tokens_default,
-    );
-    let output = output.min(known.output_max.map_or(u64::MAX, |max| max.saturating_mul(asked.facts.choices.max(1))));
+    let output = output_bound(proxy, arrived, asked, offer).min(match known.output_max {
+        Some(max) => max.saturating_mul(asked.facts.choices.max(1)),
+        None => u64::MAX,
+    });
     let estimate = known.input.map_or_else(|| bound::input_estimate(&asked.facts, &rule), |(counted, _)| counted);
     let mut bounded = match known.input {
         Some((counted, true)) => counted,
@@ -98,6 +96,15 @@ pub fn foresee(proxy: &Proxy, arrived: &Arrived, asked: &Asked, target: &Target,
         bound: bounded,
         terms,
     }
+}
+
+/// Output tokens of all answers at most.
+fn output_bound(proxy: &Proxy, arrived: &Arrived, asked: &Asked, offer: Option<&Offer>) -> u64 {
+    if !arrived.endpoint.operation.puts_out_tokens() {
+        return 0;
+    }
+    let of_the_model = offer.and_then(|offer| offer.model.max_output_tokens);
+    bound::output_bound(&asked.facts, of_the_model, proxy.settings.output_tokens_default)
 }
 
 /// Output tokens of one answer, by what this caller's answers of this model were.

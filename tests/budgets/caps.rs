@@ -3,6 +3,7 @@
 use super::{bounded, cost_pico, pico, spent_when_quiet, total, usd};
 use crate::support::{Asking, Shop, shop};
 use futures_util::future::join_all;
+use serde_json::json;
 
 /// What a cap admits of calls that use exactly what they may: as many as it pays for. This is the serial book without
 /// slices, fed the same calls: each fits while the sum so far and its own cost are within the limit.
@@ -134,4 +135,16 @@ async fn callers_who_leave_in_the_middle_leave_nothing_held() {
     let arrived = shop.simulator.log.totals().attempts as usize;
     let all_are_there = |rows: &[_]| rows.len() >= arrived && total(rows) == pico(&spent);
     shop.rows_once(all_are_there, "a row for each attempt, and together what the budget spent").await;
+}
+
+/// Vectors have no output tokens, and no rate for them: the bound of such a call is its input alone.
+#[tokio::test]
+async fn embeddings_fit_a_hard_budget_and_are_charged_to_it() {
+    let shop = shop().with_rules(&rules(1_000_000_000)).open().await;
+    let call = shop.post("/v1/embeddings", &json!({"model": "text-embedding-3-small", "input": "Say something."}));
+    let answer = call.answered().await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let rows = shop.rows(1).await;
+    assert!(total(&rows) > 0, "{rows:?}");
+    assert_eq!(pico(&spent_when_quiet(&shop, &[], "all").await), total(&rows));
 }
