@@ -560,6 +560,7 @@ fn exposition(proxy: &Proxy) -> String {
         let name = [&*provider.settings.name];
         metrics.provider_circuit.with_label_values(&name).set(state);
         metrics.provider_failures.with_label_values(&name).set(f64::from(health.failures_in_a_row()));
+        metrics.provider_key_refused.with_label_values(&name).set(f64::from(u8::from(health.key_is_refused())));
     }
     metrics.text()
 }

@@ -10,6 +10,7 @@ use super::foresee::terms;
 use super::limits::Passes;
 use super::offer::Target;
 use super::refusal;
+use super::settings::ProviderKey;
 use super::surface;
 use super::swap::limit_member;
 use super::told;
@@ -101,11 +102,7 @@ impl Run<'_> {
         account.answered(&response);
         let status = response.status.as_u16();
         let failure = (status >= 500).then(|| format!("it answered {status}"));
-        let is_down = {
-            let (mut health, now) = (self.target.provider.health.lock(), self.proxy.clock.now());
-            health.record(failure, now);
-            health.is_down(now)
-        };
+        let is_down = self.tell_health(status, failure);
         let can_retry = self.more_targets || self.can_retry && !is_down;
         if surface::lists_models_itself(self.arrived, status) {
             return self.models_of_the_catalog(session, account, connection).await;
@@ -117,6 +114,17 @@ impl Run<'_> {
             Delivery { proxy: self.proxy, arrived: self.arrived, asked: self.asked, target: &course.target, course };
         deliver::deliver(delivery, session, connection, account, response).await;
         Attempt::Done
+    }
+
+    /// An answer says how the provider is, and what it thinks of our key. Is it down now?
+    fn tell_health(&self, status: u16, failure: Option<String>) -> bool {
+        let (provider, now) = (&self.target.provider, self.proxy.clock.now());
+        let mut health = provider.health.lock();
+        health.record(failure, now);
+        if matches!(provider.settings.key, ProviderKey::Own(_)) {
+            health.own_key_answered(status);
+        }
+        health.is_down(now)
     }
 
     /// The account of an admitted attempt.

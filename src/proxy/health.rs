@@ -12,6 +12,7 @@ pub struct Health {
     state: State,
     in_a_row: u32,
     last_failure: Option<String>,
+    key_refused: bool,
     buckets: [Bucket; BUCKETS],
 }
 
@@ -48,7 +49,8 @@ struct Bucket {
 
 impl Health {
     pub fn new(circuit: Circuit) -> Self {
-        Health { circuit, state: State::Closed, in_a_row: 0, last_failure: None, buckets: [Bucket::default(); BUCKETS] }
+        let buckets = [Bucket::default(); BUCKETS];
+        Health { circuit, state: State::Closed, in_a_row: 0, last_failure: None, key_refused: false, buckets }
     }
 
     pub fn state(&self) -> State {
@@ -62,6 +64,20 @@ impl Health {
     /// What went wrong last; nothing secret.
     pub fn last_failure(&self) -> Option<&str> {
         self.last_failure.as_deref()
+    }
+
+    /// The provider's last word on our own key was no.
+    pub fn key_is_refused(&self) -> bool {
+        self.key_refused
+    }
+
+    /// A call with our own key was answered. 401, 402 and 403 refuse it (or its payment); a 5xx says nothing of it.
+    pub fn own_key_answered(&mut self, status: u16) {
+        match status {
+            401..=403 => self.key_refused = true,
+            500.. => {}
+            _ => self.key_refused = false,
+        }
     }
 
     /// May a call be made now? Half open, only one is let through at a time.
@@ -208,6 +224,15 @@ mod tests {
             health.record((call % 2 == 1).then(String::new), Timestamp(call * SECOND));
         }
         assert!(matches!(health.state(), State::Open { .. }));
+    }
+
+    #[test]
+    fn a_key_is_refused_until_a_call_with_it_gets_through() {
+        let mut health = Health::new(circuit());
+        for (status, refused) in [(200, false), (401, true), (503, true), (429, false), (402, true), (200, false)] {
+            health.own_key_answered(status);
+            assert_eq!(health.key_is_refused(), refused, "after {status}");
+        }
     }
 
     #[test]

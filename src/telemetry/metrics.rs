@@ -118,6 +118,7 @@ pub struct Metrics {
     pub ledger_sync_age: Gauge,
     pub provider_circuit: GaugeVec,
     pub provider_failures: GaugeVec,
+    pub provider_key_refused: GaugeVec,
     pub catalog_models: Gauge,
     catalog_updated: Gauge,
     pub rules_in_force: Gauge,
@@ -238,6 +239,7 @@ impl Metrics {
             ledger_sync_age: gauge(names::LEDGER_SYNC_AGE)?,
             provider_circuit: gauges(names::PROVIDER_CIRCUIT)?,
             provider_failures: gauges(names::PROVIDER_FAILURES)?,
+            provider_key_refused: gauges(names::PROVIDER_KEY_REFUSED)?,
             catalog_models: gauge(names::CATALOG_MODELS)?,
             catalog_updated: gauge(names::CATALOG_UPDATED)?,
             rules_in_force: gauge(names::RULES_IN_FORCE)?,
@@ -438,6 +440,7 @@ impl Metrics {
             self.unpriced.cell(&[provider, OTHER]);
             self.provider_circuit.with_label_values(&[*provider]).set(0.0);
             self.provider_failures.with_label_values(&[*provider]).set(0.0);
+            self.provider_key_refused.with_label_values(&[*provider]).set(0.0);
         }
         for kind in RefusalKind::ALL {
             self.refusals.cell(&[kind.name()]);

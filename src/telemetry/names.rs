@@ -95,6 +95,8 @@ families! {
         "0 closed (well), 1 half open (being tried again), 2 open (not asked for now).";
     PROVIDER_FAILURES = Kind::Gauge, "farebox_provider_failures_in_a_row", ["provider"],
         "Failed attempts since the last good one.";
+    PROVIDER_KEY_REFUSED = Kind::Gauge, "farebox_provider_key_refused", ["provider"],
+        "1 while the provider's last answer to a call with Farebox's own key was 401, 402 or 403; callers' own keys do not count.";
     LEDGER_ACCEPTING = Kind::Gauge, "farebox_ledger_accepting", [],
         "1 while the ledger admits requests.";
     LEDGER_STORE_FAULTY = Kind::Gauge, "farebox_ledger_store_faulty", [],
