@@ -58,7 +58,13 @@ pub fn run(arguments: &Arguments) -> ExitCode {
             Err(why) => return fault(format!("cannot listen on {}: {why}; name another --listen", arguments.listen)),
         };
         println!("{}", introduction(&running.url()));
-        let _ = tokio::signal::ctrl_c().await;
+        let Ok(mut terminated) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) else {
+            return fault("SIGTERM cannot be listened for");
+        };
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminated.recv() => {}
+        }
         let totals = running.log.totals();
         println!(
             "\n{} requests; {} tokens in and {} out were reported, {} were sent.",

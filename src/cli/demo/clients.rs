@@ -14,6 +14,12 @@ use tokio::task::JoinSet;
 
 /// One call of so many is left in the middle.
 const LEFT_ONE_OF: u64 = 9;
+/// One call of so many is a nightly job's, the others are of the chat.
+const NIGHTLY_ONE_OF: u64 = 5;
+/// Who asks; people are in the ledger, and in budgets of their own.
+const PEOPLE: u64 = 12;
+/// So many tokens of the instructions does the simulated provider read from its cache, two times of three.
+const CACHED_TOKENS: u64 = 512;
 pub const TEAMS: [&str; 3] = ["search", "support", "research"];
 
 /// The clients; they stop when this is dropped.
@@ -54,6 +60,9 @@ async fn call(client: &Client<HttpConnector, Full<Bytes>>, url: &str, number: u6
         .header("content-type", "application/json")
         .header("authorization", format!("Bearer sk-demo-{team}"))
         .header("x-farebox-team", team)
+        .header("x-farebox-project", if number % NIGHTLY_ONE_OF == 0 { "nightly" } else { "chat" })
+        .header("x-farebox-user", format!("person-{}", number % PEOPLE))
+        .header("x-sim-cached-tokens", (if number % 3 == 0 { 0 } else { CACHED_TOKENS }).to_string())
         .header("x-request-id", format!("demo-{number}"))
         .body(Full::from(body.to_string()));
     let Ok(request) = request else { return };
@@ -71,23 +80,40 @@ async fn call(client: &Client<HttpConnector, Full<Bytes>>, url: &str, number: u6
 /// What the call of this number asks.
 fn order(number: u64) -> (&'static str, Value) {
     let question = QUESTIONS[(number / 7 % QUESTIONS.len() as u64) as usize];
-    let messages = json!([{"role": "user", "content": question}]);
+    let instructions = INSTRUCTIONS.repeat(INSTRUCTIONS_TIMES);
+    let messages = json!([{"role": "system", "content": instructions}, {"role": "user", "content": question}]);
+    let asked = json!([{"role": "user", "content": question}]);
     match number % 7 {
-        0 => ("/v1/chat/completions", json!({"model": "gpt-4o", "stream": true, "messages": messages})),
+        0 => ("/v1/chat/completions", json!({"model": "gpt-4o", "max_tokens": 400, "stream": true, "messages": messages})),
         1 => (
             "/anthropic/v1/messages",
-            json!({"model": "claude-sonnet-5-5", "max_tokens": 200, "stream": true, "messages": messages}),
+            json!({"model": "claude-sonnet-5-5", "max_tokens": 200, "stream": true, "system": instructions, "messages": asked}),
         ),
-        2 => ("/v1/chat/completions", json!({"model": "gpt-4o-mini", "messages": messages})),
+        2 => ("/v1/chat/completions", json!({"model": "gpt-4o-mini", "max_tokens": 400, "messages": messages})),
         3 => (
             "/gemini/v1beta/models/gemini-3.8-flash:streamGenerateContent?alt=sse",
-            json!({"contents": [{"role": "user", "parts": [{"text": question}]}]}),
+            json!({
+                "systemInstruction": {"parts": [{"text": instructions}]},
+                "contents": [{"role": "user", "parts": [{"text": question}]}],
+                "generationConfig": {"maxOutputTokens": 400},
+            }),
         ),
-        4 => ("/v1/responses", json!({"model": "gpt-5", "input": question, "stream": true})),
+        4 => (
+            "/v1/responses",
+            json!({"model": "gpt-5", "instructions": instructions, "input": question, "max_output_tokens": 400, "stream": true}),
+        ),
         5 => ("/v1/embeddings", json!({"model": "text-embedding-3-small", "input": question})),
-        _ => ("/anthropic/v1/messages", json!({"model": "claude-haiku-5-5", "max_tokens": 100, "messages": messages})),
+        _ => (
+            "/anthropic/v1/messages",
+            json!({"model": "claude-haiku-5-5", "max_tokens": 100, "system": instructions, "messages": asked}),
+        ),
     }
 }
+
+/// As programs have them: long, and the same each time.
+const INSTRUCTIONS: &str = "You answer for a trading house with forty branches. Be brief and exact; name the contract, \
+    the customer or the parcel that you speak of; never promise a refund; if you do not know, say so and name who does. ";
+const INSTRUCTIONS_TIMES: usize = 20;
 
 const QUESTIONS: [&str; 5] = [
     "Which of our contracts end this quarter, and what do they cost us?",
