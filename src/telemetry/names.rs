@@ -84,7 +84,7 @@ families! {
     BUDGET_WINDOW_END = Kind::Gauge, "farebox_budget_window_end_timestamp_seconds", ["budget", "scope", "window"],
         "When the window ends; none for a lifetime.";
     BUDGET_CHARGED = Kind::Money, "farebox_budget_charged_usd_total", ["budget", "scope", "window"],
-        "Charged since the start of the process, over all windows; never falls, so it is what `rate()` is for.";
+        "Charged since the budget was first shown by this process, over all windows; never falls, so it is what `rate()` is for.";
     BUDGET_THRESHOLD = Kind::Gauge, "farebox_budget_threshold_ratio", ["budget", "scope", "window", "threshold"],
         "The thresholds of the rules file, as a share of the limit; `threshold` in percent.";
     RULE_DECISIONS = Kind::Counter, "farebox_rule_decisions_total", ["rule", "action"],

@@ -131,6 +131,10 @@ class Files(unittest.TestCase):
         for path in DASHBOARDS.glob("*.json"):
             for title, expression in expressions(json.loads(path.read_text())):
                 self.assertEqual(used_names(expression) - known, set(), f"{path.name}: {title}")
+        # Documents speak of a histogram as a whole.
+        known |= {name.removesuffix("_bucket") for name in known}
+        for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+            self.assertEqual(used_names(path.read_text()) - known, set(), path)
 
     def test_every_panel_says_what_it_shows_in_a_unit_and_overlaps_no_other(self):
         for path in DASHBOARDS.glob("*.json"):
