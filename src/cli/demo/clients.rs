@@ -84,7 +84,10 @@ fn order(number: u64) -> (&'static str, Value) {
     let messages = json!([{"role": "system", "content": instructions}, {"role": "user", "content": question}]);
     let asked = json!([{"role": "user", "content": question}]);
     match number % 7 {
-        0 => ("/v1/chat/completions", json!({"model": "gpt-4o", "max_tokens": 400, "stream": true, "messages": messages})),
+        0 => (
+            "/v1/chat/completions",
+            json!({"model": "gpt-4o", "max_tokens": 400, "stream": true, "messages": messages}),
+        ),
         1 => (
             "/anthropic/v1/messages",
             json!({"model": "claude-sonnet-5-5", "max_tokens": 200, "stream": true, "system": instructions, "messages": asked}),
