@@ -87,7 +87,7 @@ SPEND = [
          MONEY, f"budget:farebox_spent_usd:max{{{BUDGET}}} {LARGEST}", INSTANCE, w=6),
     stat("Left", "The limit of the same budget, less what is spent.", MONEY,
          f"(budget:farebox_limit_usd:max{{{BUDGET}}} - budget:farebox_spent_usd:max{{{BUDGET}}}) {LARGEST}", INSTANCE, w=6),
-    stat("Heading for", "What is spent of the same budget, and the pace of the last day to its window's end.", MONEY,
+    stat("Heading for", "What is spent of the same budget, and the pace of the last day to its window's end. In the first day of watching it is too low.", MONEY,
          f"budget:farebox_forecast_usd:window_end{{{BUDGET}}} {LARGEST}", INSTANCE, w=6),
     stat("Not paid, in range", "List price that swaps and provider caches saved in the range chosen.", MONEY,
          in_range("farebox_savings_usd_total", TEAM), w=6),
@@ -102,7 +102,7 @@ SPEND = [
           ("Gone in", "s", f"budget:farebox_exhaustion:seconds_rate6h{{{BUDGET}}} < budget:farebox_window_left:seconds{{{BUDGET}}}"), w=16, h=9,
           to=("budget", "This budget", "/d/farebox-spend?var-budget=${__value.raw}&${__url_time_range}")),
     row("Pace"),
-    lines("Spend per hour by team", "The pace of the last hour, in dollars an hour.", MONEY,
+    lines("Spent in the hour before, by team", "At each moment, what the team spent in the hour that ended then.", MONEY,
           query('sum by (team) (team:farebox_cost_usd:rate1h{job=~"$job",team=~"$team"}) * 3600', "{{team}}"), to=TO_TEAM),
     lines("Spent and limit", f"From the ledger; falls when a window begins. The {MOST} budgets that spent most.", MONEY,
           query(most(f"budget:farebox_spent_usd:max{{{BUDGET}}}"), INSTANCE + " spent"),
@@ -216,7 +216,7 @@ HEALTH = [
 TEAM_VIEW = [
     row("What it costs"),
     stat("Spent in range", "List price of your calls in the range chosen; the ledger has the cents.", MONEY, in_range("farebox_cost_usd_total", TEAM), w=6),
-    stat("Pace", "Dollars an hour, over the last hour.", MONEY, 'sum(team:farebox_cost_usd:rate1h{job=~"$job",team=~"$team"}) * 3600', w=6),
+    stat("Spent in the last hour", "List price of your calls of the last hour.", MONEY, 'sum(team:farebox_cost_usd:rate1h{job=~"$job",team=~"$team"}) * 3600', w=6),
     stat("Not paid, in range", "What provider caches and swaps saved.", MONEY, in_range("farebox_savings_usd_total", TEAM), w=6),
     stat("Requests in range", "Attempts that ended well.", "short", in_range("farebox_requests_total", TEAM + ',outcome="ok"'), w=6),
     lines("Cost per hour by model", "In dollars an hour.", MONEY, query(per_second("farebox_cost_usd_total", TEAM, "by (model)") + " * 3600", "{{model}}"), stack=True),
@@ -407,15 +407,17 @@ def dashboard(title, uid, tag, purpose, specs, variables, since, refresh):
             "version": 1, "weekStart": ""}
 
 
+# An hour, so that the first minutes show. Who pays chooses the month; what budgets say is of their own windows anyway.
+SINCE = "now-1h"
 DASHBOARDS = [
     dashboard("Spend and budgets", "farebox-spend", "finops", "For those who pay: what is spent and left, how fast it goes, on whom and on what, and whether the numbers can be trusted.",
-              SPEND, [JOBS, INSTANCES, BUDGETS, TEAMS, PROVIDERS, MODELS], "now-30d", "1m"),
+              SPEND, [JOBS, INSTANCES, BUDGETS, TEAMS, PROVIDERS, MODELS], SINCE, "1m"),
     dashboard("Proxy health", "farebox-health", "platform", "For those who run it: is it well, are the providers, how long does it take, and does the ledger keep up.",
-              HEALTH, [JOBS, INSTANCES, PROVIDERS, MODELS], "now-3h", "30s"),
+              HEALTH, [JOBS, INSTANCES, PROVIDERS, MODELS], SINCE, "30s"),
     dashboard("Team view", "farebox-team", "team", "For one team: what its calls cost, what is left of its budgets, and how its requests fare.",
-              TEAM_VIEW, [JOBS, INSTANCES, TEAMS, BUDGETS], "now-7d", "1m"),
+              TEAM_VIEW, [JOBS, INSTANCES, TEAMS, BUDGETS], SINCE, "1m"),
     dashboard("Rules and swaps", "farebox-rules", "rules", "For those who write rules: what is in force, what rules did and when, what swaps saved and whom it hit.",
-              RULES, [JOBS, INSTANCES, RULE_NAMES, TEAMS], "now-24h", "30s"),
+              RULES, [JOBS, INSTANCES, RULE_NAMES, TEAMS], SINCE, "30s"),
 ]
 
 # A map is as wide as this in letters; a panel has its share of the grid's 24 columns.

@@ -26,6 +26,7 @@ MISTAKES = [
     ("farebox-rules", '"reduceOptions"', '"reduce"', "reduce"),
     ("farebox-team", '"includeAll": true', '"includesAll": true', "includesAll"),
     ("farebox-team", '"unit": "currencyUSD"', '"units": "currencyUSD"', "unit"),
+    ("farebox-health", '"unit": "reqps"', '"unit": "rps"', '"rps"'),
     ("farebox-team", '"schemaVersion": 39', '"schemaVersion": 16', "16"),
 ]
 

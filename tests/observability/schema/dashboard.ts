@@ -27,6 +27,9 @@ interface PrometheusQuery extends Omit<DataQuery, "datasource"> {
   format?: "table";
 }
 
+/** Of the ids that `getValueFormats()` of `@grafana/data` 13.2 knows, those in use; a wrong one is shown as a suffix. */
+type Unit = "bytes" | "currencyUSD" | "dateTimeFromNow" | "none" | "opm" | "percentunit" | "reqpm" | "reqps" | "s" | "short";
+
 /** `Custom` is what this kind of panel keeps under `fieldConfig.defaults.custom`. */
 type Drawn<Kind extends string, Options, Custom> =
   Omit<Panel, "type" | "title" | "description" | "gridPos" | "targets" | "options" | "fieldConfig"> & {
@@ -37,7 +40,7 @@ type Drawn<Kind extends string, Options, Custom> =
     targets: PrometheusQuery[];
     options: Partial<Options>;
     fieldConfig: Omit<NonNullable<Panel["fieldConfig"]>, "defaults"> & {
-      defaults: Omit<FieldConfig, "custom" | "unit"> & { unit: string; custom: Partial<Custom> };
+      defaults: Omit<FieldConfig, "custom" | "unit"> & { unit: Unit; custom: Partial<Custom> };
     };
   };
 
