@@ -110,6 +110,15 @@ class Files(unittest.TestCase):
         self.assertEqual(links, [name.lower() for name in alerts])
         self.assertEqual(set(alerts) - sections, set())
 
+    def test_the_runbook_names_panels_that_there_are(self):
+        named = set()
+        for path in DASHBOARDS.glob("*.json"):
+            dashboard = json.loads(path.read_text())
+            named |= {dashboard["title"]} | {panel["title"] for panel in dashboard["panels"]}
+        told = set(re.findall(r"(?<![*\w])\*([^*\n]+)\*", (ROOT / "docs" / "runbook.md").read_text()))
+        self.assertGreater(len(told), 5)
+        self.assertEqual(told - named, set())
+
     def test_the_dashboards_are_what_their_source_makes(self):
         spec = importlib.util.spec_from_file_location("dashboards", ROOT / "grafana" / "dashboards.py")
         source = importlib.util.module_from_spec(spec)
