@@ -60,9 +60,9 @@ async fn call(client: &Client<HttpConnector, Full<Bytes>>, url: &str, number: u6
         .header("content-type", "application/json")
         .header("authorization", format!("Bearer sk-demo-{team}"))
         .header("x-farebox-team", team)
-        .header("x-farebox-project", if number % NIGHTLY_ONE_OF == 0 { "nightly" } else { "chat" })
+        .header("x-farebox-project", if number.is_multiple_of(NIGHTLY_ONE_OF) { "nightly" } else { "chat" })
         .header("x-farebox-user", format!("person-{}", number % PEOPLE))
-        .header("x-sim-cached-tokens", (if number % 3 == 0 { 0 } else { CACHED_TOKENS }).to_string())
+        .header("x-sim-cached-tokens", (if number.is_multiple_of(3) { 0 } else { CACHED_TOKENS }).to_string())
         .header("x-request-id", format!("demo-{number}"))
         .body(Full::from(body.to_string()));
     let Ok(request) = request else { return };
