@@ -166,6 +166,11 @@ class Containers(unittest.TestCase):
         check = self.run_service("farebox-demo", {"127.0.0.1:4001": listening["admin"]}, health[2:])
         self.assertEqual(check.process.wait(10), 1, "nobody is there any more")
 
+    def test_the_demo_s_rules_do_what_they_are_meant_to_do(self):
+        settings = {"FAREBOX_CONFIG": str(self.place / "config" / "demo.yaml"), "FAREBOX_RULES__DIR": str(self.place / "rules" / "demo")}
+        tested = subprocess.run([self.binary, "rules", "test"], env={"PATH": os.environ["PATH"], **settings}, cwd=self.place, capture_output=True, text=True)
+        self.assertEqual(tested.returncode, 0, tested.stdout + tested.stderr)
+
     @unittest.skipUnless(os.geteuid() == 0, "only root can become another user")
     def test_the_binary_cannot_write_its_configuration(self):
         wrote = subprocess.run([*self.as_nobody, "touch", self.place / "config" / "demo.yaml"], capture_output=True)

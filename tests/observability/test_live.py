@@ -133,13 +133,13 @@ class House:
         self.place = Path(tempfile.mkdtemp(prefix="farebox-observability-"))
         self.programs = []
         self.receiver = Receiver()
+        self.rules = self.place / "rules" / "rules.yaml"
         self.simulator = self.kept(Simulator())
-        rules = self.place / "rules"
-        rules.mkdir()
-        (rules / "rules.yaml").write_text(RULES)
+        self.rules.parent.mkdir()
+        self.rules.write_text(RULES)
         key = self.place / "key"
         key.write_text("sk-ours")
-        self.farebox = self.kept(Farebox(self.place / "node", SETTINGS.format(url=self.simulator.url, rules=rules, key=key)))
+        self.farebox = self.kept(Farebox(self.place / "node", SETTINGS.format(url=self.simulator.url, rules=self.rules.parent, key=key)))
         self.start_alertmanager()
         self.start_prometheus()
 
@@ -238,6 +238,11 @@ def faults_of(house, dashboard):
         if not found:
             faults.append(f"variable {variable['name']}: no values")
         values[f"${variable['name']}"] = variable.get("allValue") or "|".join(found or [])
+    for annotation in dashboard["annotations"]["list"]:
+        if "expr" in annotation:
+            result, error = house.result(asked(annotation["expr"], values), now=False)
+            if error or not has_a_number(result):
+                faults.append(f"annotation {annotation['name']}: {error or 'no data'}")
     for panel in dashboard["panels"]:
         name = f"{dashboard['uid']}/{panel['title']}"
         for target in panel.get("targets", []):
@@ -273,6 +278,8 @@ class Live(unittest.TestCase):
         cls.addClassCleanup(cls.house.stop)
         cls.traffic = Traffic(cls.house.farebox.url)
         time.sleep(TRAFFIC_SECONDS)
+        # A reload, for those who look at dashboards.
+        cls.house.rules.write_text(RULES + "# read again\n")
         cls.addClassCleanup(cls.traffic.stop)
 
     def test_every_panel_of_every_dashboard_has_data(self):
@@ -296,6 +303,7 @@ class Live(unittest.TestCase):
             ("farebox_tokens_total", "farebox_token_total", "no data"),
             ("{{reason}}", "{{why}}", "no label why"),
             ("sum by (model)", "sum by model)", "parse error"),
+            ("changes(farebox_config_last", "changes(farebox_last", "annotation Reloads: no data"),
         ]:
             self.assertIn(old, text)
             faults = faults_of(self.house, json.loads(text.replace(old, new)))
