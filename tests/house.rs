@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may")]
 
+mod adversaries;
 mod bad_days;
 mod budgets;
 mod golden;

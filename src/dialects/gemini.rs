@@ -23,6 +23,7 @@ mod request;
 mod response;
 
 use super::*;
+use percent_encoding::percent_decode_str;
 
 pub use request::{prompt_texts, read_request};
 pub use response::{observe_event, observe_whole};
@@ -61,7 +62,7 @@ pub fn recognise(method: &str, path: &str) -> Endpoint {
 fn model_of(resource: &str) -> Option<Arc<str>> {
     let (collection, name) = resource.rsplit_once('/')?;
     let is_model = collection == "tunedModels" || collection.rsplit('/').next() == Some("models");
-    (is_model && !name.is_empty()).then(|| Arc::from(percent_decoded(name)))
+    (is_model && !name.is_empty()).then(|| Arc::from(percent_decode_str(name).decode_utf8_lossy()))
 }
 
 /// `batches/{id}` has its responses where they were asked for inline; else they are in a file, `files/{id}:download`.
@@ -82,25 +83,6 @@ fn listed(resource: &str) -> Operation {
         Some("batches") => Operation::Batches,
         _ => Operation::Other,
     }
-}
-
-fn percent_decoded(text: &str) -> String {
-    let mut decoded = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&byte, after)) = rest.split_first() {
-        let hex = |at: usize| after.get(at).and_then(|digit| char::from(*digit).to_digit(16));
-        match (byte, hex(0), hex(1)) {
-            (b'%', Some(high), Some(low)) => {
-                decoded.push((high * 16 + low) as u8);
-                rest = after.get(2..).unwrap_or_default();
-            }
-            _ => {
-                decoded.push(byte);
-                rest = after;
-            }
-        }
-    }
-    String::from_utf8_lossy(&decoded).into_owned()
 }
 
 /// `{"error":{"code":…,"message":…,"status":…,"details":[…]}}`, as google.rpc.Status is written in JSON.

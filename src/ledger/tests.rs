@@ -118,8 +118,11 @@ fn closing_of(pico: i64) -> Closing {
 }
 
 /// Small segments, no waiting, so that a few hundred calls see rotation, spares and deletion.
+/// Tests sync by hand: how long that takes on a busy machine is not what they are about.
 fn settings(dir: &Path) -> Settings {
-    Settings { segment_bytes: 64 << 10, admission_wait_max: std::time::Duration::ZERO, ..Settings::new(dir) }
+    let power_loss_window = std::time::Duration::from_secs(60);
+    let admission_wait_max = std::time::Duration::ZERO;
+    Settings { segment_bytes: 64 << 10, admission_wait_max, power_loss_window, ..Settings::new(dir) }
 }
 
 fn open(dir: &Path) -> Ledger {

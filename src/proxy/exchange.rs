@@ -8,7 +8,7 @@ use super::downstream::{self, BodyFault, WholeBody};
 use super::limits::Passes;
 use super::offer::{Target, targets};
 use super::refusal;
-use super::route::{Way, way};
+use super::route::{Way, as_read, way};
 use super::upstream::Failure;
 use super::{Proxy, door, preview, surface, tunnel};
 use crate::clock::Timestamp;
@@ -172,7 +172,7 @@ pub fn arrive_at(
 
 /// The path tells the endpoint; a form's endpoint that takes JSON as well (OpenAI: images/edits) is told by the type.
 fn recognise(dialect: Dialect, head: &RequestHeader, rest: &str) -> Endpoint {
-    let endpoint = dialect.recognise(head.method.as_str(), rest);
+    let endpoint = dialect.recognise(head.method.as_str(), &as_read(rest));
     let kind = head.headers.get(http::header::CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
     let json = endpoint.body == BodyShape::Multipart && kind.starts_with(b"application/json");
     if json { Endpoint { body: BodyShape::Json, ..endpoint } } else { endpoint }

@@ -1,5 +1,7 @@
 //! Where a path leads, and how a provider's own path is put together. Pure.
 
+use std::borrow::Cow;
+
 /// First segments of paths that are Farebox's own, or may become so; no provider may be called so.
 pub const RESERVED_SEGMENTS: [&str; 8] = ["v1", "v1beta", "farebox", "api", "metrics", "healthz", "readyz", "favicon"];
 
@@ -18,8 +20,12 @@ pub enum Way<'a> {
     Nowhere,
 }
 
-/// `path` without its query; `prefix` is where Farebox is mounted (`/llm` or nothing).
+/// `path` without its query; `prefix` is where Farebox is mounted (`/llm` or nothing). A path that a provider's server
+/// would read as another one (`/v1/files/../chat/completions`) leads nowhere: what it really asks for was not metered.
 pub fn way<'a>(path: &'a str, prefix: &str, is_provider: impl Fn(&str) -> bool) -> Way<'a> {
+    if is_devious(path) {
+        return Way::Nowhere;
+    }
     let Some(path) = path.strip_prefix(prefix).filter(|rest| rest.starts_with('/')) else { return Way::Nowhere };
     let after = &path[1..];
     let end = after.find('/').unwrap_or(after.len());
@@ -34,6 +40,33 @@ pub fn way<'a>(path: &'a str, prefix: &str, is_provider: impl Fn(&str) -> bool) 
         name if is_provider(name) => Way::Named { provider: name, rest },
         _ => Way::Nowhere,
     }
+}
+
+/// Control characters, backslashes, and segments `.` and `..`, also in their percent-encoded spelling.
+fn is_devious(path: &str) -> bool {
+    let hides = |text: &str| text.bytes().any(|byte| byte.is_ascii_control() || byte == b'\\');
+    if path.contains(' ') || hides(path) {
+        return true;
+    }
+    if !path.contains('%') && !path.contains("/.") {
+        return false;
+    }
+    let read = percent_decoded(path);
+    hides(&read) || read.split('/').any(|segment| matches!(segment, "." | ".."))
+}
+
+/// The path as a provider's server will read it: percent-encoded characters decoded, empty segments left out. What goes
+/// on is the path as it was written.
+pub fn as_read(rest: &str) -> Cow<'_, str> {
+    if !rest.contains('%') && !rest.contains("//") && !rest.ends_with('/') {
+        return Cow::Borrowed(rest);
+    }
+    let segments = rest.split('/').filter(|segment| !segment.is_empty());
+    Cow::Owned(segments.flat_map(|segment| ["/".into(), percent_decoded(segment)]).collect())
+}
+
+fn percent_decoded(segment: &str) -> Cow<'_, str> {
+    percent_encoding::percent_decode_str(segment).decode_utf8_lossy()
 }
 
 /// `base` (`/openai/v1`) and `rest` (`/v1/chat/completions`) joined; segments that end the one and begin the other are
@@ -77,6 +110,35 @@ mod tests {
         assert_eq!(way("/nobody/v1/x", "", known), Way::Nowhere);
         assert_eq!(way("/", "", known), Way::Nowhere);
         assert_eq!(way("/groq", "", known), Way::Named { provider: "groq", rest: "" });
+    }
+
+    #[test]
+    fn a_path_that_is_read_as_another_leads_nowhere() {
+        for path in [
+            "/v1/files/../chat/completions",
+            "/v1/./chat/completions",
+            "/v1/files/..",
+            "/v1/files/%2e%2E/chat/completions",
+            "/v1/files/.%2e/chat/completions",
+            "/v1/files/%2e%2e%2fchat/completions",
+            "/v1/files\\..\\chat",
+            "/v1/files/%00",
+            "/v1/mo\0dels",
+        ] {
+            assert_eq!(way(path, "", known), Way::Nowhere, "{path}");
+        }
+        for path in ["/v1/models/gpt-4.1", "/v1/models/..gpt", "/v1/files/.hidden", "/v1/files/a%20b", "/v1/files/%25"]
+        {
+            assert_eq!(way(path, "", known), Way::House(path));
+        }
+    }
+
+    #[test]
+    fn a_path_is_recognised_as_the_provider_reads_it() {
+        assert_eq!(as_read("/v1/chat/completions"), "/v1/chat/completions");
+        assert_eq!(as_read("/v1//chat/%63ompletions"), "/v1/chat/completions");
+        assert_eq!(as_read("/v1/models/a%2Fb/"), "/v1/models/a/b");
+        assert_eq!(as_read("/v1/chat/completions/"), "/v1/chat/completions");
     }
 
     #[test]

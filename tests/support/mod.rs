@@ -1,6 +1,7 @@
 //! What the tests speak in.
 
 pub mod asking;
+pub mod crooked;
 pub mod egress;
 pub mod shop;
 pub mod tls;

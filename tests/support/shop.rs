@@ -265,6 +265,13 @@ impl Shop {
         self.running.as_ref().map(|process| process.log.lock().unwrap().clone()).unwrap_or_default()
     }
 
+    /// The most that was ever resident, in bytes (Linux).
+    pub fn memory_peak(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process().child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+    }
+
     fn process(&self) -> &Process {
         self.running.as_ref().expect("it runs")
     }

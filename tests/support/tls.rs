@@ -11,6 +11,7 @@ use std::sync::Arc;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
@@ -41,8 +42,8 @@ impl Certificates {
     }
 }
 
-/// One request over HTTP/2, as ALPN agreed on it; the answer read to its end.
-pub async fn over_http2(address: SocketAddr, trusted: &Certificates, request: Request<Full<Bytes>>) -> Response<Bytes> {
+/// A connection on which ALPN agreed on HTTP/2.
+pub async fn tls_to(address: SocketAddr, trusted: &Certificates) -> TlsStream<TcpStream> {
     let mut roots = RootCertStore::empty();
     roots.add(trusted.der.clone()).unwrap();
     let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
@@ -53,6 +54,12 @@ pub async fn over_http2(address: SocketAddr, trusted: &Certificates, request: Re
     let name = ServerName::try_from("localhost").unwrap();
     let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap();
     assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+    stream
+}
+
+/// One request over HTTP/2, as ALPN agreed on it; the answer read to its end.
+pub async fn over_http2(address: SocketAddr, trusted: &Certificates, request: Request<Full<Bytes>>) -> Response<Bytes> {
+    let stream = tls_to(address, trusted).await;
     let (mut client, connection) =
         hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
     tokio::spawn(connection);
