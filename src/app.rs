@@ -5,6 +5,8 @@
 
 use self::doorkeeper::Doorkeeper;
 use self::rules::RulesFolder;
+use self::settings_file::SettingsFile;
+use self::sockets::{Sockets, upgrade_socket};
 use crate::api::{self, ApiState, ProviderReadiness, Readiness};
 use crate::catalog::{self, Catalog};
 use crate::clock::{Clock, SystemClock};
@@ -28,8 +30,7 @@ use pingora_core::listeners::tls::TlsSettings;
 use pingora_core::server::Fds;
 use pingora_core::services::Service as _;
 use pingora_core::services::listening::Service;
-use std::net::{SocketAddr, TcpListener};
-use std::os::fd::{FromRawFd, IntoRawFd, RawFd};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,13 +41,13 @@ mod doorkeeper;
 pub mod history;
 mod late;
 pub mod rules;
+mod settings_file;
+mod sockets;
 
 /// How often a drain, a fence and changed files are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 const CATALOG_LOOK_EVERY: Duration = Duration::from_millis(500);
 const COUNTING_THREADS: usize = 1;
-/// The admin socket's name among those that are handed over in an upgrade; the data socket's is its address.
-const ADMIN_SOCKET: &str = "admin";
 
 /// Why the process ends.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -183,6 +184,7 @@ impl House {
             .map_err(|error| Failure::Fault(format!("no thread can be started for the rules: {error}")))?;
         let mut look = tokio::time::interval(CATALOG_LOOK_EVERY);
         let mut seen = overlay_hashes(&self.overlays);
+        let mut file = SettingsFile::new(settings.file.clone());
         loop {
             tokio::select! {
                 _ = signals.terminate.recv() => return Ok(()),
@@ -199,6 +201,7 @@ impl House {
                 _ = look.tick() => {
                     self.proxy.sweep_idle_connections();
                     late::count(&self.proxy);
+                    file.look();
                     let now = overlay_hashes(&self.overlays);
                     if now != seen {
                         seen = now;
@@ -314,69 +317,6 @@ impl Signals {
             hangup: watched(SignalKind::hangup())?,
         })
     }
-}
-
-/// The sockets, bound here or taken over.
-struct Sockets {
-    fds: Fds,
-    data_address: SocketAddr,
-    admin: std::io::Result<TcpListener>,
-    admin_address: SocketAddr,
-}
-
-impl Sockets {
-    fn open(settings: &Settings) -> Result<Sockets, Failure> {
-        let mut fds = Fds::new();
-        let key = settings.proxy.listen.to_string();
-        if settings.upgrade {
-            let path = upgrade_socket(&settings.data_dir);
-            fds.get_from_sock(path.to_string_lossy().as_ref()).map_err(|error| {
-                Failure::Fault(format!("no sockets were handed over within the time ({error}): start with --upgrade, then send SIGQUIT to the running farebox"))
-            })?;
-        } else {
-            fds.add(key.clone(), bind(settings.proxy.listen)?.into_raw_fd());
-            fds.add(ADMIN_SOCKET.to_owned(), bind(settings.admin_listen)?.into_raw_fd());
-        }
-        let missing = || {
-            Failure::Fault(
-                "the running farebox listens on another address; its sockets cannot be taken over".to_owned(),
-            )
-        };
-        let data = *fds.get(&key).ok_or_else(missing)?;
-        let admin = *fds.get(ADMIN_SOCKET).ok_or_else(missing)?;
-        Ok(Sockets { data_address: address_of(data)?, admin_address: address_of(admin)?, admin: listener(admin), fds })
-    }
-}
-
-fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
-    let fault = |error: std::io::Error| {
-        Failure::Fault(format!(
-            "{address} cannot be listened on: {error}. Is another process there? Choose another `listen`."
-        ))
-    };
-    let listener = TcpListener::bind(address).map_err(fault)?;
-    listener.set_nonblocking(true).map_err(fault)?;
-    Ok(listener)
-}
-
-/// A second handle on a socket that stays ours to hand over.
-fn listener(fd: RawFd) -> std::io::Result<TcpListener> {
-    // SAFETY: `fd` is open: it was bound or received a moment ago, and `Fds` never closes it.
-    #[expect(unsafe_code, reason = "the only way from a raw descriptor to a listener")]
-    let owned = std::mem::ManuallyDrop::new(unsafe { TcpListener::from_raw_fd(fd) });
-    let copy = owned.try_clone()?;
-    copy.set_nonblocking(true)?;
-    Ok(copy)
-}
-
-fn address_of(fd: RawFd) -> Result<SocketAddr, Failure> {
-    listener(fd)
-        .and_then(|listener| listener.local_addr())
-        .map_err(|error| Failure::Fault(format!("a socket has no address: {error}")))
-}
-
-fn upgrade_socket(data_dir: &Path) -> PathBuf {
-    data_dir.join("upgrade.sock")
 }
 
 fn listener_tls(tls: &crate::proxy::settings::ListenerTls) -> Result<TlsSettings, Failure> {

@@ -56,6 +56,7 @@ pub const RULES_DIR: &str = "rules";
 pub fn settings(file: &File, every_preset: bool, variables: &Variables, notes: &Notes) -> Settings {
     let token = variables.get(environment::ADMIN_TOKEN).filter(|token| !token.is_empty());
     let settings = Settings {
+        file: None,
         data_dir: or(&file.data_dir, PathBuf::from(DATA_DIR)),
         proxy: proxy(file, providers(file, every_preset, variables, notes), notes),
         admin_listen: or(&file.admin_listen, ADMIN_LISTEN),

@@ -32,6 +32,8 @@ const FILE_BYTES_MAX: u64 = 4 << 20;
 /// Everything that a node needs to start.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// Where they were read from; `None` without a file.
+    pub file: Option<PathBuf>,
     pub data_dir: PathBuf,
     pub proxy: proxy::settings::Settings,
     pub admin_listen: SocketAddr,
@@ -117,6 +119,7 @@ fn understood(file: Option<&Path>, text: &str, around: &Surroundings) -> (Settin
     let every_preset = environment::lay_over(&mut root, &around.variables, &notes);
     let written = file::read(&root, &notes);
     let mut settings = check::settings(&written, every_preset, &around.variables, &notes);
+    settings.file = file.map(Path::to_owned);
     if let (None, Some(beside)) = (&written.rules_dir, file.and_then(Path::parent)) {
         settings.rules_dir = beside.join(check::RULES_DIR);
     }

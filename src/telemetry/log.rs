@@ -160,8 +160,11 @@ fn write_out(text: &mut Vec<u8>) {
 fn install(settings: &LogSettings, json: bool) {
     let filter = EnvFilter::try_new(&settings.level).unwrap_or_else(|_| EnvFilter::new("info"));
     // Libraries write heads with the keys in them when they are asked for every detail.
-    let not_their_details =
-        filter_fn(|about| *about.level() <= tracing::Level::INFO || about.target().starts_with("farebox"));
+    let not_their_details = filter_fn(|about| {
+        let ours = about.target().starts_with("farebox");
+        // What it says of sockets that were not handed over yet, we say in words.
+        ours || *about.level() <= tracing::Level::INFO && !about.target().ends_with("::transfer_fd")
+    });
     let filter = filter.and(not_their_details.with_max_level_hint(LevelFilter::TRACE));
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
     // A second start in one process (tests) keeps the first subscriber.

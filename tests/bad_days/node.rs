@@ -127,3 +127,20 @@ async fn a_ledger_that_cannot_write_refuses_in_the_dialect_and_heals_by_itself()
     }
     assert_eq!(shop.rows(admitted + 1).await.len(), admitted + 1);
 }
+
+#[tokio::test]
+async fn who_changes_the_configuration_is_told_when_it_counts() {
+    let shop = shop().open().await;
+    let told = async |words: &str| {
+        let until = Instant::now() + Duration::from_secs(10);
+        while !shop.log().contains(words) {
+            assert!(Instant::now() < until, "{words} in: {}", shop.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    shop.amend_configuration("drain_max: 5s");
+    told("it takes effect at the next start").await;
+    shop.amend_configuration("drain_max: soon");
+    told("the next start would fail").await;
+    assert_eq!(shop.chat("Hi").answered().await.status, 200);
+}

@@ -151,6 +151,13 @@ impl Shop {
         }
     }
 
+    /// Adds a line to the configuration of the node, which runs on.
+    pub fn amend_configuration(&self, line: &str) {
+        let path = self.directory.path().join("farebox.yaml");
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(path, format!("{line}\n{text}")).unwrap();
+    }
+
     /// Writes the rules anew; the node notices by itself.
     pub fn rewrite_rules(&self, yaml: &str) {
         write_rules(self.directory.path(), yaml);
