@@ -8,6 +8,7 @@ use super::downstream;
 use super::exchange::{Arrived, Asked, AskedBody};
 use super::foresee::terms;
 use super::limits::Passes;
+use super::links;
 use super::offer::Target;
 use super::refusal;
 use super::settings::ProviderKey;
@@ -241,7 +242,7 @@ impl Run<'_> {
             rest: &rest,
             query: self.arrived.query.as_deref(),
             framing,
-            identity: self.asks_for_usage() || course.is_sliced(),
+            identity: self.asks_for_usage() || course.is_sliced() || links::may_stand_in(self.arrived),
             caller_key_may_pass: self.target.caller_key_may_pass,
         };
         account.sent(body.len() as u64);

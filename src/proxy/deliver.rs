@@ -7,6 +7,7 @@ use super::attempt::asks_for_usage;
 use super::decide::Course;
 use super::downstream;
 use super::exchange::{Arrived, Asked};
+use super::links;
 use super::marks;
 use super::offer::Target;
 use super::settings::OnClientGone;
@@ -108,13 +109,15 @@ pub async fn deliver(
 }
 
 impl Delivery<'_> {
-    /// Whole JSON of metered calls up to a bound is completed before it is passed on, so that its cost is in a header.
+    /// Whole JSON of metered calls up to a bound is completed before it is passed on, so that its cost is in a header; and
+    /// what may hold a link.
     fn completes(&self, upstream: &ResponseHead) -> bool {
         let text = |name: header::HeaderName| upstream.headers.get(name).and_then(|value| value.to_str().ok());
         let json = text(header::CONTENT_TYPE).is_some_and(|kind| kind.starts_with("application/json"));
         let length = text(header::CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
         let small = length.is_none_or(|length| length <= self.proxy.settings.cost_header_body_bytes_max);
-        self.arrived.endpoint.metered && json && small && !self.asked.facts.stream
+        let wanted = self.arrived.endpoint.metered || links::may_stand_in(self.arrived);
+        wanted && json && small && !self.asked.facts.stream
     }
 
     fn withholder(&self, upstream: &ResponseHead) -> Option<UsageWithholder> {
@@ -199,8 +202,13 @@ impl Flow<'_> {
         if client_stayed {
             let mut head = downstream::end_to_end(upstream);
             delivery.mark(&mut head.headers);
-            mark_settled(&mut head.headers, event.as_deref());
-            self.write_whole(head, joined(first, body)).await;
+            let mut body = joined(first, body);
+            if delivery.arrived.endpoint.metered {
+                mark_settled(&mut head.headers, event.as_deref());
+            } else {
+                body = links::made_ours(delivery.proxy, delivery.arrived, self.session, body);
+            }
+            self.write_whole(head, body).await;
         }
         true
     }

@@ -181,13 +181,18 @@ fn recognise(dialect: Dialect, head: &RequestHeader, rest: &str) -> Endpoint {
 /// The client's address; behind a trusted proxy, the last address that it did not add itself.
 fn client_address(proxy: &Proxy, session: &ServerSession) -> Option<IpAddr> {
     let peer = session.client_addr()?.as_inet()?.ip();
-    let trusted = |address: IpAddr| proxy.settings.trusted_proxies.iter().any(|network| network.contains(address));
+    let trusted = |address: IpAddr| is_trusted(proxy, address);
     if !trusted(peer) {
         return Some(peer);
     }
     let forwarded = session.get_header("x-forwarded-for").and_then(|value| value.to_str().ok()).unwrap_or_default();
     let hops = forwarded.rsplit(',').filter_map(|hop| hop.trim().parse().ok());
     Some(hops.into_iter().find(|hop| !trusted(*hop)).unwrap_or(peer))
+}
+
+/// What it says of the client is believed.
+pub fn is_trusted(proxy: &Proxy, peer: IpAddr) -> bool {
+    proxy.settings.trusted_proxies.iter().any(|network| network.contains(peer))
 }
 
 /// Reads a metered JSON body whole, of a multipart body as much as names its model, of others nothing.

@@ -17,6 +17,7 @@ pub mod foresee;
 pub mod head;
 pub mod health;
 pub mod limits;
+pub mod links;
 pub mod marks;
 pub mod offer;
 pub mod pool;

@@ -28,7 +28,7 @@ pub fn reply(call: &Call<'_>, rest: &str) -> Reply {
 
 fn batch(id: &str, status: &str) -> String {
     let results = match status {
-        "ended" => text(&format!("/v1/messages/batches/{id}/results")),
+        "ended" => text(&format!("https://api.anthropic.com/v1/messages/batches/{id}/results")),
         _ => null(),
     };
     object([
