@@ -37,7 +37,8 @@ const fn of(
 
 const STANDARD: (Dialect, Flavor) = (Dialect::OpenAi, Flavor::Standard);
 
-/// Mistral and Perplexity report usage unasked; Mistral refuses members that it does not know.
+/// Mistral and Perplexity report usage unasked; Mistral refuses members that it does not know, and Cohere's compatibility
+/// API refuses `stream_options` (Strands' page on its Cohere provider, read 2026-11-28).
 #[rustfmt::skip]
 pub const PRESETS: [Preset; 17] = [
     of("openai",      STANDARD,                                 Some("https://api.openai.com/v1"),                 Some("OPENAI_API_KEY"),       true),
@@ -51,7 +52,7 @@ pub const PRESETS: [Preset; 17] = [
     of("xai",         (Dialect::OpenAi, Flavor::Xai),           Some("https://api.x.ai/v1"),                       Some("XAI_API_KEY"),          true),
     of("together",    STANDARD,                                 Some("https://api.together.ai/v1"),                Some("TOGETHER_API_KEY"),     true),
     of("huggingface", STANDARD,                                 Some("https://router.huggingface.co/v1"),          Some("HF_TOKEN"),             true),
-    of("cohere",      (Dialect::OpenAi, Flavor::Cohere),        Some("https://api.cohere.ai/compatibility/v1"),    Some("COHERE_API_KEY"),       true),
+    of("cohere",      (Dialect::OpenAi, Flavor::Cohere),        Some("https://api.cohere.ai/compatibility/v1"),    Some("COHERE_API_KEY"),       false),
     of("perplexity",  (Dialect::OpenAi, Flavor::Perplexity),    Some("https://api.perplexity.ai"),                 Some("PERPLEXITY_API_KEY"),   false),
     of("ollama",      (Dialect::OpenAi, Flavor::Ollama),        Some("http://127.0.0.1:11434/v1"),                 None,                         true),
     of("vllm",        (Dialect::OpenAi, Flavor::Vllm),          Some("http://127.0.0.1:8000/v1"),                  None,                         true),
