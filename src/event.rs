@@ -108,6 +108,31 @@ impl Closing {
         matches!(self.deferred.as_deref(), Some(Deferred::Begun { .. }))
     }
 
+    /// Of an attempt, or a correction, of which nothing was observed.
+    pub fn unseen(ended_at: Timestamp, outcome: Outcome, pricing: Pricing) -> Closing {
+        Closing {
+            ended_at,
+            response_model: None,
+            status: None,
+            outcome,
+            complete: false,
+            usage: TokenUsage::ZERO,
+            usage_source: UsageSource::None,
+            pricing,
+            service_tier: None,
+            provider_cost: None,
+            provider_request_id: None,
+            finish_reason: None,
+            overhead_micros: None,
+            first_token_micros: None,
+            upstream_micros: None,
+            request_bytes: 0,
+            response_bytes: 0,
+            withheld: Usd::ZERO,
+            deferred: None,
+        }
+    }
+
     /// The cost that counts: pico-dollars of a priced attempt, zero (with a named reason beside) of any other.
     pub fn cost(&self) -> Usd {
         match &self.pricing {

@@ -12,6 +12,7 @@
 use memchr::memchr2;
 use std::borrow::Cow;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// Objects and arrays inside more than this many others are passed over unread, so that readers may recurse: no API
 /// has anything to say that deep.
@@ -210,6 +211,11 @@ impl<'a> Reader<'a> {
     /// A string; `None`: the value was something else, and was skipped.
     pub fn text(&mut self) -> Result<Option<Text<'a>>, Broken> {
         if self.shape() == Shape::Text { self.string().map(Some) } else { self.skip().map(|_| None) }
+    }
+
+    /// A string to keep; `None`: the value was something else, and was skipped.
+    pub fn shared(&mut self) -> Result<Option<Arc<str>>, Broken> {
+        Ok(self.text()?.map(|text| Arc::from(text.decode().as_ref())))
     }
 
     /// A number as written; `None`: the value was something else, and was skipped.

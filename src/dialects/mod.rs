@@ -353,6 +353,22 @@ pub struct Malformed {
     pub member: Option<&'static str>,
 }
 
+impl Malformed {
+    /// The body is no JSON object.
+    pub fn at(body: &[u8], broken: &json::Broken) -> Malformed {
+        let (line, column) = broken.line_and_column(body);
+        let message = match body.is_empty() {
+            true => "The request body is empty. Send one JSON object.".to_owned(),
+            false => format!(
+                "The request body is not a JSON object: expected {} at line {line}, column {column} (byte {}). Send one \
+                 complete JSON object.",
+                broken.expected, broken.at
+            ),
+        };
+        Malformed { message, member: None }
+    }
+}
+
 /// Our no, before it has a dialect. `message` goes outward and holds nothing secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {

@@ -34,25 +34,10 @@ pub(super) fn closing(
     let mut usage = opening.estimated_usage;
     usage[Kind::Output] = usage[Kind::Output].saturating_add(output_tokens);
     Closing {
-        ended_at: ended_at.max(opening.started_at),
-        response_model: None,
-        status: None,
-        outcome,
-        complete: false,
         usage,
         usage_source: if unmetered { UsageSource::None } else { UsageSource::Estimated },
-        pricing,
-        service_tier: None,
-        provider_cost: None,
-        provider_request_id: None,
-        finish_reason: None,
-        overhead_micros: None,
-        first_token_micros: None,
-        upstream_micros: None,
-        request_bytes: 0,
-        response_bytes: 0,
         withheld: above.max(Usd::ZERO),
-        deferred: None,
+        ..Closing::unseen(ended_at.max(opening.started_at), outcome, pricing)
     }
 }
 

@@ -15,7 +15,7 @@ use crate::store::{
     Dimension, EventQuery, EventRow, Filter, JournalPosition, Order, Reader, Store, StoreError, TimeRange,
 };
 use crate::tenants::{Attribution, Caller};
-use crate::tokens::usage::{Kind, TokenUsage, UsageSource};
+use crate::tokens::usage::{Kind, TokenUsage};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -195,25 +195,10 @@ fn adjust(row: &EventRow, id: EventId, amount: Usd, verdict: Verdict, now: Times
     };
     let outcome = Outcome::ALL.into_iter().find(|outcome| Some(outcome.name()) == row.outcome.as_deref());
     let closing = Closing {
-        ended_at: now,
         response_model: row.response_model.clone(),
-        status: None,
-        outcome: outcome.unwrap_or(Outcome::ProxyDied),
-        complete: false,
-        usage: TokenUsage::ZERO,
-        usage_source: UsageSource::None,
-        pricing: Pricing::Priced(Box::new(cost)),
         service_tier: row.service_tier.clone(),
-        provider_cost: None,
-        provider_request_id: None,
-        finish_reason: None,
-        overhead_micros: None,
-        first_token_micros: None,
-        upstream_micros: None,
-        request_bytes: 0,
-        response_bytes: 0,
         withheld: Usd::from_pico(-amount.as_pico()),
-        deferred: None,
+        ..Closing::unseen(now, outcome.unwrap_or(Outcome::ProxyDied), Pricing::Priced(Box::new(cost)))
     };
     Event { kind: EventKind::Adjustment { of: row.id }, opening: opening(row, id, now), closing, charges }
 }

@@ -12,7 +12,7 @@ use std::ops::Range;
 pub fn read_request(_endpoint: &Endpoint, body: &[u8]) -> Result<RequestFacts, Malformed> {
     let mut facts = RequestFacts { choices: 1, ..RequestFacts::default() };
     let walked = walk(body, &mut |part| take(&mut facts, part));
-    walked.map_err(|broken| malformed(body, &broken))?;
+    walked.map_err(|broken| Malformed::at(body, &broken))?;
     Ok(facts)
 }
 
@@ -144,13 +144,6 @@ fn take_metadata(facts: &mut RequestFacts, name: &str, text: Text<'_>) {
     } else if facts.metadata.len() < METADATA_MAX && name.len() + value.len() <= METADATA_BYTES_MAX {
         facts.metadata.push((Arc::from(name), Arc::from(value.as_ref())));
     }
-}
-
-fn malformed(body: &[u8], broken: &Broken) -> Malformed {
-    let (line, column) = broken.line_and_column(body);
-    let message =
-        format!("the body is not a JSON object: expected {} at line {line}, column {column}", broken.expected);
-    Malformed { message, member: None }
 }
 
 /// Hands the parts of a request to `sink` in the order of the body.

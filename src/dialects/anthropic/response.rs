@@ -82,9 +82,9 @@ fn read_message(reader: &mut Reader<'_>, seen: &mut Observation, whole: bool) ->
     let (mut usage, mut content) = (None, None);
     reader.object(|name, reader| {
         match name {
-            "id" => seen.response_id = shared(reader)?.or(seen.response_id.take()),
-            "model" => seen.response_model = shared(reader)?.or(seen.response_model.take()),
-            "stop_reason" => seen.finish_reason = shared(reader)?.or(seen.finish_reason.take()),
+            "id" => seen.response_id = reader.shared()?.or(seen.response_id.take()),
+            "model" => seen.response_model = reader.shared()?.or(seen.response_model.take()),
+            "stop_reason" => seen.finish_reason = reader.shared()?.or(seen.finish_reason.take()),
             "usage" => usage = Some(reader.clone()),
             "content" => content = Some(reader.clone()),
             _ => {}
@@ -101,7 +101,7 @@ fn read_message_delta(parts: EventParts<'_>, seen: &mut Observation) -> Result<(
     if let Some(mut delta) = parts.delta {
         delta.object(|name, reader| {
             if name == "stop_reason" {
-                seen.finish_reason = shared(reader)?.or(seen.finish_reason.take());
+                seen.finish_reason = reader.shared()?.or(seen.finish_reason.take());
             }
             Ok(())
         })?;
@@ -153,7 +153,7 @@ fn read_block(reader: &mut Reader<'_>, seen: &mut Observation) -> Result<(), Bro
 fn read_error(reader: &mut Reader<'_>, seen: &mut Observation) -> Result<(), Broken> {
     reader.object(|name, reader| {
         if name == "type" {
-            seen.error_code = shared(reader)?;
+            seen.error_code = reader.shared()?;
         }
         Ok(())
     })?;
@@ -168,9 +168,9 @@ fn read_usage(reader: &mut Reader<'_>, seen: &mut Observation, is_final: bool) -
     let mut has_search = false;
     reader.object(|name, reader| {
         match name {
-            "service_tier" => seen.service_tier = shared(reader)?.or(seen.service_tier.take()),
-            "speed" => seen.speed = shared(reader)?.or(seen.speed.take()),
-            "inference_geo" => seen.region = shared(reader)?.or(seen.region.take()),
+            "service_tier" => seen.service_tier = reader.shared()?.or(seen.service_tier.take()),
+            "speed" => seen.speed = reader.shared()?.or(seen.speed.take()),
+            "inference_geo" => seen.region = reader.shared()?.or(seen.region.take()),
             "server_tool_use" => {
                 reader.object(|name, reader| {
                     if name == "web_search_requests"
@@ -293,7 +293,7 @@ fn batch_line(reader: &mut Reader<'_>, seen: &mut Observation) -> Result<(), Bro
     let mut one = Observation::default();
     let read = reader.object(|name, reader| {
         match name {
-            "id" => seen.response_id = shared(reader)?,
+            "id" => seen.response_id = reader.shared()?,
             "processing_status" => seen.pending = reader.text()?.is_some_and(|status| status.raw() != b"ended"),
             "result" => {
                 reader.object(|name, reader| match name {
@@ -310,9 +310,4 @@ fn batch_line(reader: &mut Reader<'_>, seen: &mut Observation) -> Result<(), Bro
         seen.add_use(one.response_model, usage);
     }
     read.map(drop)
-}
-
-/// A string member as it is kept.
-fn shared(reader: &mut Reader<'_>) -> Result<Option<Arc<str>>, Broken> {
-    Ok(reader.text()?.map(|text| Arc::from(text.decode().as_ref())))
 }

@@ -6,7 +6,7 @@
 //! or the response itself. Source: google-genai SDK 3.4.0 for Python, and Google's "Batch API" page, read 2026-11-28.
 
 use super::super::json::{Broken, Reader, Shape};
-use super::response::{read_chunk, read_error, shared};
+use super::response::{read_chunk, read_error};
 use super::*;
 use crate::tokens::usage::Kind;
 
@@ -28,7 +28,7 @@ pub fn observe_one(reader: &mut Reader<'_>, seen: &mut Observation) -> Result<()
     let (mut metadata, mut response, mut error) = (None, None, None);
     reader.object(|name, reader| {
         match name {
-            "name" => name_of = shared(reader)?,
+            "name" => name_of = reader.shared()?,
             "done" => done = reader.boolean()?,
             "metadata" => metadata = Some(reader.clone()),
             "response" => response = Some(reader.clone()),

@@ -21,7 +21,7 @@ pub fn read_request(endpoint: &Endpoint, body: &[u8]) -> Result<RequestFacts, Ma
         Part::Resolution(detail) => resolution = detail,
         part => take(&mut facts, part),
     });
-    walked.map_err(|broken| malformed(body, &broken))?;
+    walked.map_err(|broken| Malformed::at(body, &broken))?;
     for image in facts.input.images.iter_mut().filter(|image| image.detail == ImageDetail::Auto) {
         image.detail = resolution;
     }
@@ -170,13 +170,6 @@ fn take_media(facts: &mut RequestFacts, kind: Media, data: Option<Text<'_>>, det
             input.file_bytes += bytes;
         }
     }
-}
-
-fn malformed(body: &[u8], broken: &Broken) -> Malformed {
-    let (line, column) = broken.line_and_column(body);
-    let message =
-        format!("the body is not a JSON object: expected {} at line {line}, column {column}", broken.expected);
-    Malformed { message, member: None }
 }
 
 /// Hands the parts of a request to `sink` in the order of the body.

@@ -43,8 +43,8 @@ pub(super) fn read_chunk(reader: &mut Reader<'_>, seen: &mut Observation) -> Res
                 has_usage = true;
                 read_usage(reader, seen)?;
             }
-            "modelVersion" => seen.response_model = shared(reader)?.or(seen.response_model.take()),
-            "responseId" => seen.response_id = shared(reader)?.or(seen.response_id.take()),
+            "modelVersion" => seen.response_model = reader.shared()?.or(seen.response_model.take()),
+            "responseId" => seen.response_id = reader.shared()?.or(seen.response_id.take()),
             "promptFeedback" => read_feedback(reader, seen)?,
             "error" => read_error(reader, seen)?,
             "predictions" => {
@@ -76,7 +76,7 @@ fn read_candidate(reader: &mut Reader<'_>, searches: &mut u64, seen: &mut Observ
                 })?;
             }
             "finishReason" => {
-                if let Some(reason) = shared(reader)? {
+                if let Some(reason) = reader.shared()? {
                     seen.finished = true;
                     seen.finish_reason = Some(reason);
                 }
@@ -145,7 +145,7 @@ fn read_call(reader: &mut Reader<'_>, seen: &mut Observation) -> Result<(), Brok
 fn read_feedback(reader: &mut Reader<'_>, seen: &mut Observation) -> Result<(), Broken> {
     reader.object(|name, reader| {
         if name == "blockReason"
-            && let Some(reason) = shared(reader)?
+            && let Some(reason) = reader.shared()?
         {
             seen.finished = true;
             seen.finish_reason = Some(reason);
@@ -158,7 +158,7 @@ fn read_feedback(reader: &mut Reader<'_>, seen: &mut Observation) -> Result<(), 
 pub(super) fn read_error(reader: &mut Reader<'_>, seen: &mut Observation) -> Result<(), Broken> {
     reader.object(|name, reader| {
         if name == "status" {
-            seen.error_code = shared(reader)?;
+            seen.error_code = reader.shared()?;
         }
         Ok(())
     })?;
@@ -290,9 +290,4 @@ fn tier(reader: &mut Reader<'_>) -> Result<Option<Arc<str>>, Broken> {
             None => Arc::from(name),
         }
     }))
-}
-
-/// A string member as it is kept.
-pub(super) fn shared(reader: &mut Reader<'_>) -> Result<Option<Arc<str>>, Broken> {
-    Ok(reader.text()?.map(|text| Arc::from(text.decode().as_ref())))
 }

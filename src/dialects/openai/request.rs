@@ -20,12 +20,12 @@ const METADATA_VALUE_BYTES_MAX: usize = 2_048;
 pub fn read_request(endpoint: &Endpoint, body: &[u8]) -> Result<RequestFacts, Malformed> {
     let mut reader = Reader::new(body);
     if reader.shape() != Shape::Object {
-        return Err(malformed(body, &reader.broken("`{`")));
+        return Err(Malformed::at(body, &reader.broken("`{`")));
     }
     let members = reader.place() + 1;
     let mut reading = Reading::of(endpoint.operation);
-    reader.object(|name, value| reading.member(name, value)).map_err(|broken| malformed(body, &broken))?;
-    reader.end().map_err(|broken| malformed(body, &broken))?;
+    reader.object(|name, value| reading.member(name, value)).map_err(|broken| Malformed::at(body, &broken))?;
+    reader.end().map_err(|broken| Malformed::at(body, &broken))?;
     if let Some(at) = reading.odd_model_at {
         let (line, column) = Broken { at, expected: "" }.line_and_column(body);
         return Err(Malformed {
@@ -38,19 +38,6 @@ pub fn read_request(endpoint: &Endpoint, body: &[u8]) -> Result<RequestFacts, Ma
     let mut facts = reading.finish();
     facts.splice.members = Some(members);
     Ok(facts)
-}
-
-fn malformed(body: &[u8], broken: &Broken) -> Malformed {
-    let (line, column) = broken.line_and_column(body);
-    let message = match body.is_empty() {
-        true => "The request body is empty. Send one JSON object.".to_owned(),
-        false => format!(
-            "The request body is not a JSON object: expected {} at line {line}, column {column} (byte {}). Send one \
-             complete JSON object.",
-            broken.expected, broken.at
-        ),
-    };
-    Malformed { message, member: None }
 }
 
 struct Reading {
