@@ -15,6 +15,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
 
 const REDRAW_EVERY: Duration = Duration::from_secs(1);
 
@@ -61,11 +62,20 @@ async fn keep_busy(url: &str, arguments: &Arguments) {
         &Arc::new(AtomicU64::new(0)),
         arguments.calls.unwrap_or(u64::MAX),
     );
-    let Ok(mut terminated) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) else { return };
     tokio::select! {
         () = clients.done() => {}
+        () = asked_to_stop() => {}
+    }
+}
+
+/// By Ctrl-C, by a supervisor, or by a terminal that was closed: the node that was started must not stay behind.
+async fn asked_to_stop() {
+    let (terminate, hangup) = (signal(SignalKind::terminate()), signal(SignalKind::hangup()));
+    let (Ok(mut terminate), Ok(mut hangup)) = (terminate, hangup) else { return };
+    tokio::select! {
         _ = tokio::signal::ctrl_c() => {}
-        _ = terminated.recv() => {}
+        _ = terminate.recv() => {}
+        _ = hangup.recv() => {}
     }
 }
 
@@ -83,13 +93,14 @@ async fn demonstrate(arguments: &Arguments) -> Result<(), String> {
     let made = Arc::new(AtomicU64::new(0));
     let most = arguments.calls.unwrap_or(u64::MAX);
     let mut clients = clients::start(u64::from(arguments.clients), &node.url(), &made, most);
+    let mut stop = std::pin::pin!(asked_to_stop());
     let mut redraw = tokio::time::interval(REDRAW_EVERY);
     let mut drawn_lines = 0;
     loop {
         tokio::select! {
             _ = redraw.tick() => drawn_lines = draw(&node, &made, drawn_lines),
             () = clients.done() => break,
-            _ = tokio::signal::ctrl_c() => break,
+            () = &mut stop => break,
             ended = node.ended() => return Err(ended),
         }
     }

@@ -13,7 +13,7 @@ import openai
 import pytest
 from accounts import Accounts
 from conftest import configuration
-from processes import BINARY, Farebox, until
+from processes import BINARY, Farebox, Program, json_of, until
 from test_nginx import Authority
 from wishes import KEY, QUESTION
 
@@ -116,3 +116,12 @@ def test_the_demo_shows_calls_and_their_cost(tmp_path):
     billed = re.search(r"billed (\d+) tokens in and (\d+) out", told).groups()
     reported = re.search(r"has (\d+) in and (\d+) out reported", told).groups()
     assert (attempts, billed) == (rows, reported)
+
+
+def test_a_demo_that_is_told_to_end_leaves_no_process_behind(tmp_path):
+    demo = Program(BINARY, "demo", cwd=tmp_path)
+    url = demo.first(lambda line: line.removeprefix("Farebox").strip() if line.startswith("Farebox ") else None, "its URL")
+    until(lambda: json_of(f"{url}/v1/models")["data"], "the demo's answer")
+    assert demo.stop() == 0, demo.said()
+    with pytest.raises(OSError):
+        json_of(f"{url}/v1/models")

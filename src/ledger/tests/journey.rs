@@ -65,7 +65,7 @@ fn only_what_is_synced_is_folded() {
 fn events_that_do_not_fit_into_memory_are_read_back_from_the_journal() {
     let dir = data_dir();
     // Two hundred calls without a sync between them, on whatever machine.
-    let patient = Settings { power_loss_window: Duration::from_secs(60), ..settings(dir.path()) };
+    let patient = Settings { power_loss_window: std::time::Duration::from_secs(60), ..settings(dir.path()) };
     let mut bench = Bench::with(Settings { queue_events_max: 3, ..patient });
     for round in 0..3 {
         for call in 0..200 {
