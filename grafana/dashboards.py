@@ -336,7 +336,7 @@ def drawn(spec, number, place):
         "color": {"mode": "thresholds" if kind in ("stat", "gauge", "bargauge", "state-timeline") else "palette-classic"},
         "thresholds": {"mode": "absolute", "steps": steps},
         "mappings": mappings(spec),
-        "noValue": "No data",
+        "noValue": "–" if kind == "table" else "No data",
         "custom": custom,
     }
     if spec["unit"] == SHARE and kind in ("gauge", "bargauge"):
