@@ -131,7 +131,7 @@ class Containers(unittest.TestCase):
                 text = text.replace(str(old), str(new))
             return text
 
-        environment = {key: here(value or "") for key, value in (service.get("environment") or {}).items()}
+        environment = {key: here(value) for key, value in (service.get("environment") or {}).items() if value is not None}
         words = [here(word) for word in command or service.get("command") or ["serve"]]
         environment |= {"FAREBOX_LOG_FORMAT": "json"} if words[0] == "serve" else {}
         program = Program(*self.as_nobody, self.binary, *words, env=environment, cwd="/")
