@@ -2,7 +2,7 @@
 
 use super::Proxy;
 use super::account::{Account, Call, Ending, Marks};
-use super::decide::{Admitted, Course, Errand, Refused};
+use super::decide::{Admitted, Course, Errand};
 use super::deliver::{self, Delivery};
 use super::downstream;
 use super::exchange::{Arrived, Asked, AskedBody};
@@ -22,7 +22,6 @@ use crate::dialects::{Dialect, Operation, Refusal, RefusalKind};
 use crate::event::Opening;
 use crate::ids::EventId;
 use crate::ledger::admission::Reservation;
-use crate::telemetry::budgets::Action;
 use bytes::Bytes;
 use http::Method;
 use http::response::Parts as ResponseHead;
@@ -67,13 +66,9 @@ impl Run<'_> {
         told::decided(self, &decided);
         let Admitted { course, held } = match decided {
             Ok(admitted) => admitted,
-            Err(refused) => {
-                self.tell_refusal(&refused);
-                return Attempt::Refused(refused.refusal);
-            }
+            Err(refused) => return Attempt::Refused(refused.refusal),
         };
         let Some(held) = held else { return Attempt::Done };
-        self.tell(&course);
         let account = self.account(&course, held.reservation);
         let _slot = held.slot;
         Run { target: &course.target, ..*self }.carry_out(session, &course, account).await
@@ -144,39 +139,6 @@ impl Run<'_> {
         });
         let marks = Marks { arrived: arrived.started, read: asked.read, sent: None, answered: None };
         Account::open(self.proxy, reservation, call, marks)
-    }
-
-    /// What rules did to an admitted attempt, as series.
-    fn tell(&self, course: &Course<'_>) {
-        let Some(ruled) = course.ruled.as_deref() else { return };
-        let (metrics, told) = (&self.proxy.telemetry.metrics, &self.proxy.telemetry.metrics.rules);
-        for warning in &ruled.warnings {
-            told.decided(&warning.rule, Action::Warn);
-        }
-        let Some(rule) = &ruled.rule else { return };
-        match ruled.action {
-            Some("swap") => {
-                let id = |target: &Target| target.offer.as_ref().map_or("other".into(), |offer| offer.model.id.clone());
-                let team = metrics.team_label(self.arrived.caller.team.as_deref());
-                told.decided(rule, Action::Swap);
-                told.swapped(rule, team, &id(self.target), &id(&course.target));
-            }
-            Some("clamp") => told.decided(rule, Action::Clamp),
-            Some("reroute") => told.decided(rule, Action::Reroute),
-            _ => {}
-        }
-    }
-
-    /// What a rule refused. Budgets' refusals are told by their kind.
-    fn tell_refusal(&self, refused: &Refused<'_>) {
-        let ruled = refused.course.as_ref().and_then(|course| course.ruled.as_deref());
-        let Some(rule) = ruled.and_then(|ruled| ruled.steps.last()?.rule.as_deref()) else { return };
-        let told = &self.proxy.telemetry.metrics.rules;
-        match refused.refusal.kind {
-            RefusalKind::Blocked => told.decided(rule, Action::Block),
-            RefusalKind::InvalidRequest | RefusalKind::RateLimited => told.decided(rule, Action::Limit),
-            _ => {}
-        }
     }
 
     /// What the journal has before the first byte leaves.

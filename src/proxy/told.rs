@@ -1,7 +1,7 @@
 //! What was decided about an attempt, as counts: which rule did what, and which model became which.
 
 use super::attempt::Run;
-use super::decide::{Admitted, Course, Refused};
+use super::decide::{Admitted, Course, Refused, Ruled};
 use crate::dialects::RefusalKind;
 use crate::telemetry::budgets::Action;
 
@@ -18,11 +18,26 @@ pub fn decided(run: &Run<'_>, decided: &Result<Admitted<'_>, Box<Refused<'_>>>) 
             rules.decided(rule, action);
         }
     }
+    if let Some(rule) = refusal.and_then(|refusal| unsaid(ruled, refusal)) {
+        rules.decided(rule, Action::Block);
+    }
     for warning in &ruled.warnings {
         rules.decided(&warning.rule, Action::Warn);
     }
     if let (Some(rule), None) = (ruled.swap_rule.as_deref(), refusal) {
         swapped(run, course, rule);
+    }
+}
+
+/// Who refused, where no step says so: a rule would have swapped and found no target.
+fn unsaid(ruled: &Ruled, refusal: RefusalKind) -> Option<&str> {
+    if ruled.steps.iter().any(|step| step.action == "refuse") {
+        return None;
+    }
+    match refusal {
+        RefusalKind::BudgetExceeded => Some(&ruled.blocked.as_ref()?.first()?.instance.budget.name),
+        RefusalKind::Blocked => ruled.steps.last()?.rule.as_deref(),
+        _ => None,
     }
 }
 

@@ -88,7 +88,7 @@ families! {
     BUDGET_THRESHOLD = Kind::Gauge, "farebox_budget_threshold_ratio", ["budget", "scope", "window", "threshold"],
         "The thresholds of the rules file, as a share of the limit; `threshold` in percent.";
     RULE_DECISIONS = Kind::Counter, "farebox_rule_decisions_total", ["rule", "action"],
-        "Requests that a rule changed, warned of or refused: warn, swap, clamp, reroute, limit, block.";
+        "Requests that a rule changed, warned of or refused, or that a budget had no room for (`rule` is its name, `action` block): warn, swap, clamp, reroute, limit, block.";
     MODEL_SWAPS = Kind::Counter, "farebox_model_swaps_total", ["rule", "team", "from_model", "to_model"],
         "Requests whose model a rule rewrote.";
     PROVIDER_CIRCUIT = Kind::Gauge, "farebox_provider_circuit_state", ["provider"],
