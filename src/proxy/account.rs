@@ -318,7 +318,11 @@ impl Unsettled {
         }
         let read = reading(&self.call.endpoint, self.status.unwrap_or(200), seen, &self.call.facts, counts);
         // A background call goes on after its answer: what was counted is only a part.
-        if seen.pending { Reading { source: UsageSource::Estimated, ..read } } else { read }
+        if seen.pending && self.call.facts.background {
+            Reading { source: UsageSource::Estimated, ..read }
+        } else {
+            read
+        }
     }
 
     fn price(&self, catalog: &Catalog, read: &Reading) -> Pricing {

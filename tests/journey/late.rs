@@ -185,6 +185,22 @@ async fn a_budget_keeps_the_bound_of_background_work_until_its_result_is_seen() 
 }
 
 #[tokio::test]
+async fn a_stream_that_is_left_is_over_unless_it_was_in_the_background() {
+    let rules = "version: 1\nbudgets:\n  - {name: each, for_each: user, window: month, limit: 1 USD}\n";
+    for (background, source) in [(false, "counted"), (true, "estimated")] {
+        let shop = shop().with_rules(rules).open().await;
+        let body =
+            json!({"model": "gpt-5", "input": "Hi", "stream": true, "background": background, "max_output_tokens": 40});
+        let asking = shop.post("/v1/responses", &body).with("x-farebox-user", "ann").wishing("stall-after", 3);
+        let mut stream = asking.streaming().await;
+        stream.read_until(|body| body.contains("response.output_text.delta")).await;
+        drop(stream);
+        let row = shop.row().await;
+        assert_eq!((row.usage_source.as_deref(), row.withheld.as_pico() > 0), (Some(source), background));
+    }
+}
+
+#[tokio::test]
 async fn the_metrics_follow_what_background_work_came_to() {
     let shop = shop().open().await;
     let begun = begun(&shop).await;

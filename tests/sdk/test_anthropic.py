@@ -121,7 +121,7 @@ def test_a_batch_is_booked_when_its_results_are_fetched(client, farebox, call):
     batch = client.messages.batches.create(requests=[{"custom_id": "a", "params": ASK}])
     until(lambda: client.messages.batches.retrieve(batch.id).processing_status == "ended", "the batch's end")
     assert len(list(client.messages.batches.results(batch.id))) == 4
-    [begun] = [row for row in farebox.rows(call) if row["operation"] == "batches"][:1]
+    begun = until(lambda: farebox.rows(call), "the row of the batch")[0]
     found = until(lambda: adjustments_of(farebox.admin, begun), "the batch's usage")
     assert [(row["response_model"], row["input_tokens"], row["output_tokens"]) for row in found] == [
         ("claude-sonnet-5-5", 400, 40),

@@ -105,7 +105,7 @@ def test_a_batch_is_booked_when_its_results_are_fetched(client, farebox, call, s
     done = client.batches.get(name=batch.name)
     if source == "inline":
         assert [one.response.usage_metadata.prompt_token_count for one in done.dest.inlined_responses] == [100, 200]
-        booked_on = farebox.rows(call)[0]
+        booked_on = until(lambda: farebox.rows(call), "the row of the batch")[0]
     else:
         # Nothing says of which batch a file is: it is booked on whoever fetches it first.
         assert len(client.files.download(file=done.dest.file_name).splitlines()) == 2

@@ -14,9 +14,12 @@ impl Unsettled {
     /// What this attempt's response says of work that goes on after its answer.
     pub(super) fn deferred(&self, proxy: &Proxy, catalog: &Catalog) -> Option<Box<Deferred>> {
         let seen = &self.metered.as_ref()?.observation;
-        let operation = self.call.endpoint.operation;
-        let begins = matches!(operation, Operation::Responses | Operation::Batches) && seen.pending;
-        if begins && self.status == Some(200) {
+        // A stream that was left is over; only what was asked for in the background goes on.
+        let may_go_on = match self.call.endpoint.operation {
+            Operation::Responses => self.call.facts.background,
+            operation => operation == Operation::Batches,
+        };
+        if may_go_on && seen.pending && self.status == Some(200) {
             let reference = seen.response_id.clone()?;
             return Some(Box::new(Deferred::Begun { reference }));
         }
