@@ -7,6 +7,7 @@
 pub mod account;
 pub mod book;
 pub mod lease;
+pub mod scope;
 pub mod window;
 
 use crate::clock::Timestamp;

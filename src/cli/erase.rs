@@ -1,9 +1,10 @@
 //! `farebox erase`: a person's names are rewritten; what was used and what it cost stays.
 
 use super::fault;
-use super::place::Place;
+use super::place::{Place, store_in};
 use super::table::grouped;
 use crate::clock::{Clock, SystemClock};
+use crate::ledger::resolve::recover_the_dead;
 use crate::store::{Erased, Reader, Store, StoreError, Subject};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -35,13 +36,14 @@ pub struct Arguments {
 
 pub fn run(arguments: &Arguments) -> ExitCode {
     let done = arguments.place.data_dir().and_then(|data_dir| {
-        // Opened to read first, so that a mistyped directory is not made.
-        Reader::open(&data_dir).map_err(|error| error.to_string())?;
-        let mut store = Store::open(&data_dir, SystemClock.now()).map_err(|error| error.to_string())?;
-        erase(&mut store, arguments).map_err(|error| error.to_string())
+        let mut store = store_in(&data_dir).map_err(|error| error.to_string())?;
+        // Names in the journals of processes that are gone must be in the store before they can go from it.
+        let alone =
+            arguments.dry_run || recover_the_dead(&data_dir, &SystemClock).map_err(|error| error.to_string())?;
+        Ok((erase(&mut store, arguments).map_err(|error| error.to_string())?, alone))
     });
-    let Erased { events, names } = match done {
-        Ok(erased) => erased,
+    let (Erased { events, names }, alone) = match done {
+        Ok(done) => done,
         Err(failure) => return fault(failure),
     };
     if arguments.json {
@@ -51,6 +53,9 @@ pub fn run(arguments: &Arguments) -> ExitCode {
     } else {
         let verb = if arguments.dry_run { "would be erased from" } else { "erased from" };
         println!("{} names {verb} {} events", grouped(names), grouped(events));
+        if !alone {
+            println!("A server runs: its journal has left the names some seconds after it has folded what is there.");
+        }
     }
     ExitCode::SUCCESS
 }

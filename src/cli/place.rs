@@ -2,9 +2,9 @@
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Surroundings};
-use crate::store::{ChangeError, Changes, Reader, Store};
+use crate::store::{ChangeError, Changes, Reader, Store, StoreError};
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(Debug, clap::Args)]
 pub struct Place {
@@ -25,6 +25,12 @@ impl Place {
                 .map_err(|faults| faults.to_string()),
         }
     }
+}
+
+/// The store of a ledger that is there. Opened to read first, so that a mistyped directory is not made.
+pub fn store_in(data_dir: &Path) -> Result<Store, StoreError> {
+    Reader::open(data_dir)?;
+    Store::open(data_dir, SystemClock.now())
 }
 
 /// Where tenants and keys are looked after: a data directory, whether a server runs on it or not.

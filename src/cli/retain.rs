@@ -2,11 +2,11 @@
 
 use super::fault;
 use super::ledger::age;
-use super::place::Place;
+use super::place::{Place, store_in};
 use super::table::grouped;
 use super::usage::bar_style;
 use crate::clock::{Clock, SystemClock, Timestamp};
-use crate::store::{Reader, Retired, Store};
+use crate::store::{Retired, Store};
 use indicatif::ProgressBar;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -28,9 +28,7 @@ pub struct Arguments {
 
 pub fn run(arguments: &Arguments) -> ExitCode {
     let done = arguments.place.data_dir().and_then(|data_dir| {
-        // Opened to read first, so that a mistyped directory is not made.
-        Reader::open(&data_dir).map_err(|error| error.to_string())?;
-        let mut store = Store::open(&data_dir, SystemClock.now()).map_err(|error| error.to_string())?;
+        let mut store = store_in(&data_dir).map_err(|error| error.to_string())?;
         retire(&mut store, arguments).map_err(|error| error.to_string())
     });
     let retired = match done {

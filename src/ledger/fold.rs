@@ -65,6 +65,8 @@ pub(super) struct Folder {
     carried: Option<JournalPosition>,
     /// The store knows that the journal is fenced.
     fence_noted: bool,
+    /// Names that were erased from the store, and are out of the journal as well.
+    erasures_seen: Option<u64>,
 }
 
 impl Folder {
@@ -82,6 +84,7 @@ impl Folder {
             rollups_dirty: false,
             carried: None,
             fence_noted: false,
+            erasures_seen: None,
         }
     }
 
@@ -222,8 +225,27 @@ impl Folder {
         Ok(())
     }
 
+    /// Somebody was erased: the journal goes on in a new segment, and the old ones, which have the name as it was said, are
+    /// deleted when they are folded.
+    pub(super) fn leave_erased_names(&mut self) -> Result<(), FoldError> {
+        let Some(writer) = &self.writer else { return Ok(()) };
+        let erasures = writer.store.erasures()?;
+        let mut core = self.admission.lock();
+        let owed = core.owed_bytes;
+        if self.erasures_seen.is_none_or(|seen| seen == erasures) || core.journal.turn(owed) {
+            self.erasures_seen = Some(erasures);
+        }
+        drop(core);
+        // What is made at the next write is wanted now, so that the next look can turn.
+        self.admission.spare_wanted.notify_one();
+        Ok(())
+    }
+
     /// Books what processes left behind that died while this one ran.
     fn recover_neighbours(&mut self) -> Result<(), FoldError> {
+        if self.writer.is_some() && self.last_neighbours.elapsed() >= NEIGHBOURS_INTERVAL {
+            self.leave_erased_names()?;
+        }
         if let Some(writer) = &mut self.writer
             && self.last_neighbours.elapsed() >= NEIGHBOURS_INTERVAL
         {

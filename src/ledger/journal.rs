@@ -49,6 +49,8 @@ pub(super) struct Journal {
     durable: JournalPosition,
     unsynced_since: Option<Instant>,
     fence: Option<Arc<str>>,
+    /// It is to go on in another segment, as soon as there is one.
+    turn_wanted: bool,
 }
 
 /// What the syncer has to do: sync these files, then report `upto`.
@@ -82,6 +84,7 @@ impl Journal {
             written_bytes: 0,
             unsynced_since: None,
             fence: None,
+            turn_wanted: false,
         })
     }
 
@@ -105,6 +108,19 @@ impl Journal {
         self.written_bytes += length;
         self.unsynced_since.get_or_insert_with(Instant::now);
         Ok(self.written())
+    }
+
+    /// Goes on in the next segment, if one is ready: what stands in the present one can then be deleted.
+    pub fn turn(&mut self, keep_free: u64) -> bool {
+        if self.fence.is_some() || self.rotate(0, keep_free).is_err() {
+            self.turn_wanted = true;
+            return false;
+        }
+        self.turn_wanted = false;
+        if self.unsynced_since.is_none() {
+            self.durable = self.written();
+        }
+        true
     }
 
     /// The position behind the last record.
@@ -153,7 +169,8 @@ impl Journal {
     /// free for settlements.
     pub fn spare_wanted(&self, owed: u64) -> Option<(u64, u64)> {
         let ahead = owed.saturating_add(self.active.size / 4 * 3);
-        let wanted = self.room() < ahead && self.spares.len() < SPARES_MAX && self.fence.is_none();
+        let short = self.room() < ahead || self.turn_wanted && self.spares.is_empty();
+        let wanted = short && self.spares.len() < SPARES_MAX && self.fence.is_none();
         let last = self.spares.back().unwrap_or(&self.active);
         wanted.then(|| (last.number + 1, last.size.saturating_mul(4).min(self.segment_bytes)))
     }

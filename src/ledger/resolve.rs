@@ -64,6 +64,20 @@ pub enum ResolveError {
     Recovery(#[from] RecoveryError),
 }
 
+/// Brings what processes left that are gone into the store, as the next start would; `false`: a server runs, and does so
+/// itself.
+///
+/// # Errors
+/// The journals cannot be read, or not by this version.
+pub fn recover_the_dead(data_dir: &Path, clock: &dyn Clock) -> Result<bool, ResolveError> {
+    let io_at = |error| ResolveError::Io { path: data_dir.to_owned(), error };
+    let Ok(_lock) = place::lock(&data_dir.join("store.lock"), &place::boot_id()).map_err(io_at)? else {
+        return Ok(false);
+    };
+    recovery::recover_all(data_dir, None, &mut Store::open(data_dir, clock.now())?)?;
+    Ok(true)
+}
+
 /// Writes an adjustment for each event that has something withheld. Doing it twice changes nothing.
 ///
 /// # Errors

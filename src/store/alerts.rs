@@ -145,7 +145,7 @@ fn accounts(connection: &Connection, query: &AccountQuery) -> rusqlite::Result<V
     rows.collect()
 }
 
-const ALERTS: &str = "SELECT t.account, a.budget, a.scope, a.unit, a.hardness, a.window_start, a.window_end, t.threshold, \
+pub(super) const ALERTS: &str = "SELECT t.account, a.budget, a.scope, a.unit, a.hardness, a.window_start, a.window_end, t.threshold, \
      t.at_us, t.spent, t.limit_units, t.acknowledged_us, t.acknowledged_by \
      FROM budget_alerts AS t JOIN budget_accounts AS a ON a.id = t.account";
 
@@ -171,7 +171,7 @@ fn alerts(connection: &Connection, query: &AlertQuery) -> rusqlite::Result<Vec<A
     rows.collect()
 }
 
-fn alert(row: &Row<'_>) -> rusqlite::Result<Alert> {
+pub(super) fn alert(row: &Row<'_>) -> rusqlite::Result<Alert> {
     let text = |place| row.get::<_, String>(place);
     Ok(Alert {
         account: id_of(row.get(0)?),

@@ -6,7 +6,7 @@
 use super::saturate;
 use crate::budget::account::{BudgetId, Charge, Unit};
 use crate::budget::lease::{End, lost};
-use crate::budget::{BasisPoints, Budget, Hardness, Instance};
+use crate::budget::{BasisPoints, Budget, Hardness, Instance, scope};
 use crate::clock::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::collections::BTreeMap;
@@ -102,8 +102,10 @@ pub(super) fn open(connection: &Connection, instance: &Instance, terms: &Budget)
     let known = account(connection, instance.account)?;
     let is_new = known.as_ref().is_none_or(|known| known.budget.is_empty());
     let same = |known: &Account| {
-        let of = (&*known.budget, &*known.scope, known.unit, known.window_start);
-        of == (&*instance.budget.name, &*instance.scope, instance.budget.unit, instance.window.start)
+        let of = (&*known.budget, known.unit, known.window_start);
+        // Who was erased and comes again goes on where the account stood.
+        of == (&*instance.budget.name, instance.budget.unit, instance.window.start)
+            && (known.scope == instance.scope || scope::may_be_left_of(&known.scope, &instance.scope))
     };
     if !is_new && !known.as_ref().is_some_and(same) {
         return Ok(None);
@@ -179,6 +181,7 @@ pub(super) fn charge(connection: &Connection, epoch: u64, sums: &Sums, at: Times
     let mut alerts = Vec::new();
     for (id, sum) in sums {
         let added = sum.leased.saturating_add(sum.corrected);
+        let mut unleased = sum.corrected;
         let account = settle(connection, *id, added)?;
         let lease: Option<(String, String)> = connection
             .prepare_cached("SELECT remaining, charged FROM budget_leases WHERE account = ?1 AND epoch = ?2")?
@@ -188,10 +191,30 @@ pub(super) fn charge(connection: &Connection, epoch: u64, sums: &Sums, at: Times
             let remaining = signed(&remaining).saturating_sub(sum.leased);
             let charged = signed(&charged).saturating_add(sum.leased);
             put_lease(connection, *id, epoch, remaining, charged)?;
+        } else {
+            unleased = unleased.saturating_add(sum.leased);
         }
+        spent_beyond(connection, *id, unleased)?;
         alerts.extend(tell(connection, &account, at)?);
     }
     Ok(alerts)
+}
+
+/// Notes what an account was charged beyond every lease: by corrections, by calls that no limit binds, by overruns of a
+/// process that ended. What is given back does not lessen it, since that can be leased again.
+pub(super) fn spent_beyond(connection: &Connection, id: BudgetId, amount: i128) -> rusqlite::Result<()> {
+    if amount <= 0 {
+        return Ok(());
+    }
+    let known: Option<String> = connection
+        .prepare_cached("SELECT beyond FROM budget_accounts WHERE id = ?1")?
+        .query_row([key(id)], |row| row.get(0))
+        .optional()?;
+    let beyond = signed(&known.unwrap_or_default()).saturating_add(amount);
+    connection
+        .prepare_cached("UPDATE budget_accounts SET beyond = ?2 WHERE id = ?1")?
+        .execute(params![key(id), beyond.to_string()])
+        .map(drop)
 }
 
 /// Adds to what is settled. An account that the store does not know (a backup was restored) gets a row without a name.
@@ -302,6 +325,7 @@ pub(super) fn end_leases(connection: &Connection, epoch: u64, end: End, at: Time
     let leases = leases_of(connection, epoch)?;
     let mut alerts = Vec::new();
     for (id, remaining) in leases {
+        spent_beyond(connection, id, remaining.saturating_neg())?;
         let amount = lost(end, remaining);
         if amount > 0 {
             let account = settle(connection, id, i128::try_from(amount).unwrap_or(i128::MAX))?;

@@ -2,10 +2,12 @@
 //! sum stays what it was.
 //!
 //! With a person goes what only that person's events name: sessions, runs, end users, tags, prompt names. What others'
-//! events name as well stays. Request ids that clients chose are cut from the events themselves.
+//! events name as well stays. Request ids that clients chose are cut from the events themselves, and the scopes of
+//! budgets that count by a name (`user=ann`) get the one that it was rewritten to: their balances stay.
 
 use super::names::NameKind;
 use super::{Store, StoreError, write_transaction};
+use crate::budget::scope;
 use crate::clock::Timestamp;
 use rusqlite::{Connection, params};
 use std::collections::HashSet;
@@ -48,7 +50,22 @@ const ALONG: [(NameKind, &str); 6] = [
     (NameKind::PromptName, "prompt_name_id"),
 ];
 
+/// Names that budgets may count by, with the field of their scopes.
+const SCOPED: [(NameKind, &str); 5] = [
+    (NameKind::User, "user"),
+    (NameKind::EndUser, "end_user"),
+    (NameKind::Session, "session"),
+    (NameKind::Run, "run"),
+    (NameKind::PromptName, "prompt"),
+];
+
 impl Store {
+    /// How often names were erased from this ledger: a running node looks, since its journal has them too.
+    pub fn erasures(&self) -> Result<u64, StoreError> {
+        let count = self.connection.query_row("SELECT count(*) FROM erasures", [], |row| row.get::<_, i64>(0));
+        count.map(i64::unsigned_abs).map_err(StoreError::sqlite("count who was erased"))
+    }
+
     /// Erases whoever has this name. `dry`: only counts. A name that nobody has erases nothing.
     pub fn erase(&mut self, subject: Subject, name: &str, now: Timestamp, dry: bool) -> Result<Erased, StoreError> {
         let erasing = StoreError::sqlite("erase names");
@@ -105,6 +122,7 @@ fn erase(
     if dry {
         return Ok(erased);
     }
+    rename_scopes(&transaction, &ids)?;
     for id in &ids {
         // Tags are read as JSON.
         transaction
@@ -130,6 +148,36 @@ fn erase(
     }
     transaction.commit()?;
     Ok(erased)
+}
+
+/// Budgets that count by one of these names count on under what it becomes.
+fn rename_scopes(connection: &Connection, ids: &HashSet<i64>) -> rusqlite::Result<()> {
+    let mut names: Vec<(&str, String, String)> = Vec::new();
+    let mut read = connection.prepare_cached("SELECT kind, text FROM names WHERE id = ?1")?;
+    for id in ids {
+        let (kind, text): (u8, String) = read.query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let field = SCOPED.iter().find(|(scoped, _)| *scoped as u8 == kind).map(|(_, field)| *field);
+        names.extend(field.map(|field| (field, text, format!("{}{id}", scope::ERASED))));
+    }
+    let mut read = connection.prepare("SELECT id, scope FROM budget_accounts WHERE scope <> ''")?;
+    let mut rows = read.query([])?;
+    let mut renamed: Vec<(i64, String)> = Vec::new();
+    while let Some(row) = rows.next()? {
+        let before: String = row.get(1)?;
+        let mut after = before.clone();
+        for (field, name, by) in &names {
+            after = scope::replaced(&after, field, name, by).unwrap_or(after);
+        }
+        if after != before {
+            renamed.push((row.get(0)?, after));
+        }
+    }
+    for (account, scope) in renamed {
+        connection
+            .prepare_cached("UPDATE budget_accounts SET scope = ?2 WHERE id = ?1")?
+            .execute(params![account, scope])?;
+    }
+    Ok(())
 }
 
 /// The names in the subject's events, those in everyone else's, and the subject's events. One pass over all.
@@ -207,7 +255,7 @@ fn names_of(connection: &Connection, subject: Subject) -> rusqlite::Result<Vec<S
 mod tests {
     use super::*;
     use crate::event::Event;
-    use crate::store::fixtures::{NOON, call, later};
+    use crate::store::fixtures::{NOON, call, daily, later, open_accounts};
     use crate::store::{EventQuery, JournalPosition, Order, Reader};
     use std::sync::Arc;
 
@@ -266,6 +314,26 @@ mod tests {
         for gone in ["ann\"", "anns-session", "hers\""] {
             assert!(!bytes_hold(&dir, gone), "{gone} is still in a file");
         }
+    }
+
+    #[test]
+    fn budgets_that_count_by_a_name_count_on_without_it() {
+        let (dir, mut store) = ledger();
+        let instances =
+            ["team=ann user=ann", "user=bob", "session=anns-session"].map(|scope| daily("each", scope, 1_000));
+        open_accounts(dir.path(), &instances.iter().collect::<Vec<_>>());
+        store.erase(Subject::User, "ann", NOON, false).unwrap();
+        let accounts =
+            Reader::open(dir.path()).unwrap().budget_accounts(&crate::store::AccountQuery::default()).unwrap();
+        let mut left: Vec<_> = accounts.iter().map(|account| account.scope.to_string()).collect();
+        left.sort();
+        assert!(left[0].starts_with("session=erased-") && left[1].starts_with("team=ann user=erased-"), "{left:?}");
+        assert_eq!(left[2], "user=bob");
+        assert!(!bytes_hold(&dir, "user=ann") && !bytes_hold(&dir, "anns-session"));
+        let mut leases = crate::store::Leases::open(dir.path(), NOON).unwrap();
+        let want = crate::budget::book::Want { instance: Arc::clone(&instances[0]), amount: 10 };
+        let again = leases.exchange(1, &[], &[], &[(want, Arc::clone(&instances[0].budget))], NOON).unwrap();
+        assert_eq!((again.granted.len(), again.mistaken.len()), (1, 0), "she may come again");
     }
 
     #[test]

@@ -87,6 +87,7 @@ fn take_back(connection: &Connection, epoch: u64, given: &Returned) -> rusqlite:
     let Some((remaining, charged)) = lease else { return Ok(given.amount == 0) };
     let left = signed(&remaining).saturating_sub_unsigned(given.amount);
     if given.forgotten && left <= 0 {
+        budgets::spent_beyond(connection, given.account, left.saturating_neg())?;
         connection
             .prepare_cached("DELETE FROM budget_leases WHERE account = ?1 AND epoch = ?2")?
             .execute(params![key(given.account), saturate(epoch)])?;

@@ -1,11 +1,12 @@
 //! The store's promises, on real files.
 
-use super::fixtures::{NOON, call, later};
+use super::fixtures::{NOON, call, daily, later};
 use super::*;
 use crate::event::Outcome;
 use crate::money::pico_to_decimal;
 use crate::tokens::usage::Kind;
 use proptest::prelude::*;
+use std::sync::Arc;
 use tempfile::TempDir;
 
 /// A store in a directory of its own, with a reader beside it.
@@ -256,6 +257,31 @@ fn verification_names_an_event_whose_parts_do_not_sum_up() {
     assert!(faults.contains(&format!("{}: the costs by kind do not sum", event.opening.id)), "{faults}");
     assert!(faults.contains("its rates are missing"), "{faults}");
     assert!(faults.contains("adjusts an event that does not exist"), "{faults}");
+}
+
+#[test]
+fn more_settled_and_leased_than_a_limit_allows_is_a_fault_unless_it_was_beyond_every_lease() {
+    let mut shop = shop();
+    let team = daily("team", "", 1_000);
+    let mut leases = Leases::open(shop.dir.path(), NOON).unwrap();
+    let mut lease = |amount| {
+        let want = crate::budget::book::Want { instance: Arc::clone(&team), amount };
+        leases.exchange(1, &[], &[], &[(want, Arc::clone(&team.budget))], NOON).unwrap().granted[0].amount
+    };
+    assert_eq!(lease(600), 600);
+    let over = |shop: &Shop| {
+        let faults = shop.faults().into_iter();
+        faults.filter(|fault| fault.contains("within a limit")).collect::<Vec<_>>()
+    };
+    // An overrun: 1,500 of the 600 that were leased, and then the process ends in order.
+    shop.fold(&[call(NOON, 0).charged_to(&team, 1_500)]);
+    assert_eq!((lease(100), over(&shop)), (0, vec![]));
+    shop.store.end_leases(1, crate::budget::lease::End::Proven, NOON).unwrap();
+    assert_eq!(over(&shop), [""; 0], "it is known to be beyond the lease");
+    let tamper = |sql: &str| Connection::open(shop.dir.path().join(FILE_NAME)).unwrap().execute(sql, []).unwrap();
+    tamper("INSERT INTO budget_leases SELECT id, 7, '600', '0' FROM budget_accounts");
+    let told = over(&shop);
+    assert!(told.len() == 1 && told[0].contains("1200 is settled or leased within a limit of 1000"), "{told:?}");
 }
 
 #[test]

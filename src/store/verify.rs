@@ -70,6 +70,8 @@ pub enum Fault {
     Orphan(EventId),
     /// What is settled of a budget is not what its events charge and what was lost of it.
     Budget { account: BudgetId, budget: String, expected: i128, found: i128 },
+    /// More of a limit is settled and leased than it allows, and no overrun or correction explains it.
+    Overcommitted { account: BudgetId, budget: String, taken: i128, limit: u128 },
 }
 
 impl fmt::Display for Fault {
@@ -87,6 +89,11 @@ impl fmt::Display for Fault {
                 "budget {budget:?}, account {:016x}: {found} is settled, its events and losses sum to {expected}",
                 account.0
             ),
+            Fault::Overcommitted { account, budget, taken, limit } => write!(
+                f,
+                "budget {budget:?}, account {:016x}: {taken} is settled or leased within a limit of {limit}",
+                account.0
+            ),
         }
     }
 }
@@ -97,6 +104,7 @@ pub(super) fn verify(connection: &Connection, progress: &mut dyn FnMut(Progress)
     let events_total: i64 = connection.query_row("SELECT count(*) FROM events", [], |row| row.get(0))?;
     report.kept_from = retention::kept_from(connection)?;
     check_budgets(connection, &mut report)?;
+    check_limits(connection, &mut report)?;
     let Some((first, last)) = days(connection)? else { return Ok(report) };
     let mut day = report.kept_from.map_or(first, |kept| first.max(kept.as_seconds()));
     while day <= last {
@@ -151,6 +159,53 @@ fn check_budgets(connection: &Connection, report: &mut Report) -> rusqlite::Resu
     }
     for (account, expected) in expected.into_iter().filter(|(_, expected)| *expected != 0) {
         report.tell(Fault::Budget { account, budget: String::new(), expected, found: 0 });
+    }
+    Ok(())
+}
+
+/// Of every hard budget: what its processes charged to their leases and what is left of these is within the greatest
+/// limit under which they were granted. What was charged beyond any lease (by callers whom the budget excepts, overruns,
+/// corrections) is kept apart. Of a rolling window, its buckets count together.
+fn check_limits(connection: &Connection, report: &mut Report) -> rusqlite::Result<()> {
+    let snapshot = connection.unchecked_transaction()?;
+    let mut leased: HashMap<i64, i128> = HashMap::new();
+    let mut read = snapshot.prepare("SELECT account, remaining FROM budget_leases")?;
+    let mut rows = read.query([])?;
+    while let Some(row) = rows.next()? {
+        let sum = leased.entry(row.get(0)?).or_default();
+        *sum = sum.saturating_add(budgets::signed(&row.get::<_, String>(1)?));
+    }
+    let mut read = snapshot.prepare(
+        "SELECT id, budget, settled, beyond, limit_max, series, window_start, counts_from FROM budget_accounts
+         WHERE hardness = 'hard' AND budget <> '' ORDER BY series, window_start",
+    )?;
+    let mut rows = read.query([])?;
+    // Of the rolling series that is being read: start, taken and limit of each bucket.
+    let mut buckets: Vec<(i64, i128, u128)> = Vec::new();
+    let mut series_read = None;
+    while let Some(row) = rows.next()? {
+        let (id, series): (i64, i64) = (row.get(0)?, row.get(5)?);
+        let settled = budgets::signed(&row.get::<_, String>(2)?);
+        let beyond = budgets::signed(&row.get::<_, String>(3)?);
+        let own = settled.saturating_sub(beyond).saturating_add(leased.get(&id).copied().unwrap_or(0));
+        let limit = budgets::amount(&row.get::<_, String>(4)?);
+        let (start, counts_from): (i64, i64) = (row.get(6)?, row.get(7)?);
+        if series_read != Some(series) {
+            series_read = Some(series);
+            buckets.clear();
+        }
+        buckets.retain(|(begun, ..)| *begun >= counts_from);
+        buckets.push((start, own, limit));
+        let is_rolling = counts_from < start;
+        let (taken, limit) = match is_rolling {
+            true => buckets.iter().fold((0, 0), |(taken, most): (i128, u128), (_, own, limit)| {
+                (taken.saturating_add(*own), most.max(*limit))
+            }),
+            false => (own, limit),
+        };
+        if taken > i128::try_from(limit).unwrap_or(i128::MAX) {
+            report.tell(Fault::Overcommitted { account: budgets::id_of(id), budget: row.get(1)?, taken, limit });
+        }
     }
     Ok(())
 }

@@ -2,6 +2,37 @@
 
 use super::*;
 use crate::ledger::admission::NotAdmitted;
+use crate::store::Subject;
+
+#[test]
+fn a_person_who_is_erased_leaves_the_journal_of_a_running_node_as_well() {
+    let dir = data_dir();
+    let mut bench = Bench::start(dir.path());
+    let mut of_ann = opening(1);
+    of_ann.caller = Arc::new(crate::tenants::Caller { user: Some("ann-the-caller".into()), ..Default::default() });
+    let reserved = now_or_soon(bench.admission.reserve(of_ann, Vec::new(), std::time::Duration::ZERO)).unwrap();
+    reserved.settle(closing());
+    let holds_her = |bench: &Bench| {
+        let files =
+            std::fs::read_dir(bench.journal_dir()).unwrap().map(|entry| std::fs::read(entry.unwrap().path()).unwrap());
+        files.into_iter().any(|bytes| memchr::memmem::find(&bytes, b"ann-the-caller").is_some())
+    };
+    bench.sync();
+    bench.fold();
+    bench.folder.leave_erased_names().unwrap();
+    assert!(holds_her(&bench), "nobody was erased yet, and the segment is not full");
+    let erased = Store::open(dir.path(), START).unwrap().erase(Subject::User, "ann-the-caller", START, false).unwrap();
+    assert_eq!(erased.events, 1);
+    bench.folder.leave_erased_names().unwrap();
+    bench.spare();
+    bench.folder.leave_erased_names().unwrap();
+    bench.fold();
+    assert!(!holds_her(&bench));
+    bench.call(2);
+    bench.sync();
+    bench.fold();
+    assert_eq!(rows(dir.path()).len(), 2);
+}
 
 #[test]
 fn a_settled_call_is_in_the_store_after_the_ledger_is_closed_and_its_journal_is_gone() {

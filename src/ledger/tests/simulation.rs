@@ -129,7 +129,7 @@ fn every_mistake_that_is_put_in_is_seen() {
     ] {
         let caught = caught(mutation);
         eprintln!("{mutation:?}: {caught} of 100 seeds");
-        assert!(caught > 0, "{mutation:?} is seen by {caught} of 100 seeds");
+        assert!(caught >= 20, "{mutation:?} is seen by {caught} of 100 seeds");
     }
 }
 

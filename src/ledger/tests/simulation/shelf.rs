@@ -40,6 +40,12 @@ impl Store {
         self.positions.get(&epoch).copied().unwrap_or_default()
     }
 
+    /// Of every account that an epoch leases: what is settled, and what is left of the lease.
+    pub fn standing_of(&self, epoch: u64) -> BTreeMap<BudgetId, (i128, i128)> {
+        let leased = self.leases.iter().filter(|((_, of), _)| *of == epoch);
+        leased.map(|((id, _), lease)| (*id, (self.rows[id].settled, lease.remaining))).collect()
+    }
+
     pub fn fold(&mut self, epoch: u64, events: &[Event], upto: JournalPosition) {
         if upto <= self.position(epoch) {
             return;

@@ -344,6 +344,7 @@ impl World {
             self.excused.extend(dead.open.iter().map(|open| open.opening.id));
             self.excused.extend(dead.settled.iter().map(|(event, _)| event.opening.id));
         }
+        let before = self.store.standing_of(epoch);
         let mut replay = Replay::new(epoch, self.store.position(epoch));
         dead.disk.read(|raw| replay.record(1, raw).unwrap());
         let batch = std::mem::take(&mut replay.batch);
@@ -356,7 +357,24 @@ impl World {
         let deaths = replay.deaths((!trusted && self.mutation != Mutation::HoldsChargedTwice).then_some(&mut leases));
         self.store.fold(epoch, &deaths, behind);
         self.store.end_leases(epoch, if trusted { End::Proven } else { End::Unproven });
+        self.look_at_death(&before, power_cut);
         self.node.book.set_terms(&self.budgets);
+    }
+
+    /// A death charges no more than was leased, whatever its journal tells; a power cut, of which the journal proves
+    /// nothing, charges all of it.
+    fn look_at_death(&mut self, before: &BTreeMap<BudgetId, (i128, i128)>, power_cut: bool) {
+        for (id, (settled, remaining)) in before {
+            let charged = self.store.rows.get(id).map_or(0, |row| row.settled) - settled;
+            let over = self.overruns.get(id).copied().unwrap_or(0) as i128;
+            let leased = (*remaining).max(0);
+            if charged > leased + over {
+                self.fault(format!("{id:?}: {charged} charged at its end, {leased} were leased"));
+            }
+            if power_cut && charged < leased {
+                self.fault(format!("{id:?}: only {charged} charged after a power cut, {leased} were leased"));
+            }
+        }
     }
 
     fn close(&mut self) {
