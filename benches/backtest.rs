@@ -55,7 +55,7 @@ fn main() {
     }
     store.flush_rollups().unwrap();
     let reader = Reader::open(dir.path()).unwrap();
-    let known = syntax::Known { catalog: Some(&catalog), providers: &[] };
+    let known = syntax::Known { catalog: Some(&catalog), providers: &[], receivers: None };
     let rules = syntax::load(&[("rules/bench.yaml", RULES)], &known).unwrap().rules;
     for (what, rules) in [("no rules", farebox::rules::RuleSet::default()), ("12 rules", rules)] {
         let providers = [("openai".into(), Dialect::OpenAi)].into();

@@ -31,6 +31,8 @@ pub struct RulesFolder {
     dir: PathBuf,
     /// Names of the configured providers, which rules may name.
     providers: Vec<Arc<str>>,
+    /// Of alerts.
+    receivers: Vec<Arc<str>>,
     history: History,
     state: Mutex<State>,
 }
@@ -57,6 +59,7 @@ impl RulesFolder {
         RulesFolder {
             dir: settings.rules_dir.clone(),
             providers: settings.proxy.providers.iter().map(|provider| Arc::clone(&provider.name)).collect(),
+            receivers: settings.alerts.receivers.iter().map(|receiver| Arc::clone(&receiver.name)).collect(),
             history: History::beside(&settings.data_dir),
             state: Mutex::default(),
         }
@@ -68,7 +71,7 @@ impl RulesFolder {
     /// # Errors
     /// Every fault, as people read them, where there is no earlier version.
     pub fn begin(&self, catalog: &Catalog, now: Timestamp) -> Result<RuleSet, String> {
-        let known = Known { catalog: Some(catalog), providers: &self.providers };
+        let known = Known { catalog: Some(catalog), providers: &self.providers, receivers: Some(&self.receivers) };
         let faults = match read(&self.dir) {
             Ok(files) => {
                 self.state.lock().tried = version_of(&files);
@@ -94,7 +97,7 @@ impl RulesFolder {
         let looking = move || {
             let mut looks = 0u32;
             loop {
-                let wait = if folder.state.lock().pending.is_some() { QUIET } else { LOOK_EVERY };
+                let wait = folder.state.lock().next_look();
                 match asked.recv_timeout(wait) {
                     Ok(()) => folder.look(&proxy, true),
                     Err(mpsc::RecvTimeoutError::Timeout) => folder.look(&proxy, false),
@@ -147,18 +150,12 @@ impl RulesFolder {
         };
         {
             let mut state = self.state.lock();
-            let is_still = state.pending.take().is_some_and(|pending| pending == version);
-            if !at_once && version == state.tried {
+            if !state.is_due(version, at_once) {
                 return;
             }
-            if !at_once && !is_still {
-                state.pending = Some(version);
-                return;
-            }
-            state.tried = version;
         }
         let catalog = proxy.catalog.load();
-        let known = Known { catalog: Some(&catalog), providers: &self.providers };
+        let known = Known { catalog: Some(&catalog), providers: &self.providers, receivers: Some(&self.receivers) };
         let loaded = outcome.and_then(|files| match load(&files, &known) {
             Ok(loaded) => Ok((files, loaded)),
             Err(faults) => Err(in_words(&faults)),
@@ -182,7 +179,8 @@ impl RulesFolder {
         proxy.telemetry.metrics.reloaded(Reloaded::Rules, true, now);
         let state = self.state.lock();
         self.show(proxy, &state);
-        tracing::info!(version = %state.in_force, rules = state.rules, "rules reloaded");
+        let saved_ms_ago = since_saved(files, now);
+        tracing::info!(version = %state.in_force, rules = state.rules, saved_ms_ago, "rules reloaded");
         for warning in &state.warnings {
             tracing::warn!(%warning, "rules");
         }
@@ -209,6 +207,39 @@ impl RulesFolder {
         #[expect(clippy::cast_precision_loss, reason = "a count shown")]
         proxy.telemetry.metrics.rules_in_force.set(state.rules as f64);
     }
+}
+
+impl State {
+    /// How long to wait for the next look.
+    fn next_look(&self) -> Duration {
+        if self.pending.is_some() { QUIET } else { LOOK_EVERY }
+    }
+
+    /// Whether what a look found is to be tried now: it differs from what was tried last, and kept still for [`QUIET`].
+    fn is_due(&mut self, version: Arc<str>, at_once: bool) -> bool {
+        let is_still = self.pending.take().is_some_and(|pending| pending == version);
+        if !at_once && version == self.tried {
+            return false;
+        }
+        if !at_once && !is_still {
+            self.pending = Some(version);
+            return false;
+        }
+        self.tried = version;
+        true
+    }
+}
+
+/// How long ago the newest of these files was written, for the log; files whose time says nothing (a clone, a mounted
+/// volume) have none.
+fn since_saved(files: &Files, now: Timestamp) -> Option<u64> {
+    let saved = |(name, _): &(String, String)| {
+        let modified = std::fs::metadata(name).ok()?.modified().ok()?;
+        i64::try_from(modified.duration_since(std::time::UNIX_EPOCH).ok()?.as_micros()).ok()
+    };
+    let newest = files.iter().filter_map(saved).max()?;
+    let ago = u64::try_from(now.as_micros().saturating_sub(newest)).ok()? / 1_000;
+    (ago < 60_000).then_some(ago)
 }
 
 fn tell_limits(proxy: &Proxy, rules: &RuleSet) {
@@ -263,4 +294,45 @@ pub fn in_words(faults: &[Fault]) -> String {
     let count = faults.len();
     let each = faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
     format!("{each}\n{count} fault{}", if count == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Looks as the thread does, with its pauses as the only clock, until a version that is saved at `saved` is tried.
+    fn tried_after(saved: Duration, is_torn: bool) -> Duration {
+        let mut state = State { tried: "old".into(), ..State::default() };
+        let mut now = Duration::ZERO;
+        loop {
+            now += state.next_look();
+            let found = match now.checked_sub(saved) {
+                None => "old",
+                // The second file of a set is written a little later.
+                Some(since) if is_torn && since < Duration::from_millis(150) => "half",
+                Some(_) => "new",
+            };
+            if state.is_due(found.into(), false) {
+                assert_eq!(&*state.tried, "new", "half of a set is never tried");
+                return now - saved;
+            }
+        }
+    }
+
+    #[test]
+    fn whenever_a_file_is_saved_it_is_tried_within_a_second() {
+        let phases = (0..2_000).map(Duration::from_millis);
+        let worst = phases.clone().map(|saved| tried_after(saved, false)).max();
+        assert_eq!(worst, Some(LOOK_EVERY + QUIET - Duration::from_millis(1)));
+        let torn = phases.map(|saved| tried_after(saved, true)).max();
+        assert!(torn < Some(Duration::from_secs(1)), "{torn:?}");
+    }
+
+    #[test]
+    fn what_was_tried_is_not_tried_again_unless_somebody_asks() {
+        let mut state = State { tried: "old".into(), ..State::default() };
+        assert!(!state.is_due("old".into(), false) && state.is_due("old".into(), true), "SIGHUP");
+        assert!(!state.is_due("new".into(), false) && !state.is_due("newer".into(), false));
+        assert!(state.is_due("newer".into(), false) && !state.is_due("newer".into(), false));
+    }
 }

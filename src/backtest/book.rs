@@ -85,6 +85,11 @@ impl Book {
             day_ends = Timestamp(day_ends.0.saturating_add(DAY_MICROS));
             self.day_ends = Some(day_ends);
         }
+        self.settle(now);
+    }
+
+    /// Settles the calls that ended up to `now`, without a note of how the budgets stood.
+    pub fn settle(&mut self, now: Timestamp) {
         self.settle_until(now);
         if self.accounts.len() >= self.sweep_at.max(SWEEP_AT_MIN) {
             self.forget_ended(now);

@@ -9,7 +9,7 @@ mod recall;
 mod replay;
 mod report;
 
-pub use replay::{Backtest, Premises, windows_begun_before};
+pub use replay::{Backtest, Premises, windows_begin};
 pub use report::{BudgetCurve, ChangedCall, DayPoint, Report, RuleLine, TeamLine, Totals};
 
 use crate::store::{EventQuery, EventRow, Order, Reader, Remembered, StoreError, TimeRange};
@@ -20,13 +20,32 @@ const PAGE_ROWS: usize = 4_000;
 /// Pages read ahead.
 const PAGES_AHEAD_MAX: usize = 2;
 
-/// Shows every event of a range to a backtest; one thread reads while this one decides. `seen`: rows so far.
+/// Shows every event of a range to a backtest. `seen`: rows so far.
 pub fn replay(
     reader: &Reader,
     range: TimeRange,
     backtest: &mut Backtest,
     seen: &mut dyn FnMut(u64),
 ) -> Result<(), StoreError> {
+    let mut rows = 0;
+    visit(reader, range, &mut |row| {
+        backtest.observe(row);
+        rows += 1;
+        if rows % PAGE_ROWS as u64 == 0 {
+            seen(rows);
+        }
+    })?;
+    seen(rows);
+    Ok(())
+}
+
+/// Lets a backtest's budgets begin with what the ledger says was spent in a range before it.
+pub fn begin_with(reader: &Reader, before: TimeRange, backtest: &mut Backtest) -> Result<(), StoreError> {
+    visit(reader, before, &mut |row| backtest.begin_with(row))
+}
+
+/// Every event of a range, oldest first; one thread reads ahead.
+fn visit(reader: &Reader, range: TimeRange, each: &mut dyn FnMut(&EventRow)) -> Result<(), StoreError> {
     let (sender, receiver) = sync_channel::<Vec<EventRow>>(PAGES_AHEAD_MAX);
     std::thread::scope(|scope| {
         let reading = scope.spawn(move || {
@@ -42,11 +61,8 @@ pub fn replay(
                 query.after = last.or(query.after);
             }
         });
-        let mut rows = 0;
         for page in receiver {
-            page.iter().for_each(|row| backtest.observe(row));
-            rows += page.len() as u64;
-            seen(rows);
+            page.iter().for_each(&mut *each);
         }
         reading.join().unwrap_or(Ok(()))
     })

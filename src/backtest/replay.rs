@@ -10,6 +10,7 @@ use crate::catalog::{Catalog, Model};
 use crate::clock::Timestamp;
 use crate::dialects::Dialect;
 use crate::money::Usd;
+use crate::rules::target::{self, Place, Wanted};
 use crate::rules::{Decision, OUTPUT_TOKENS_MIN, Otherwise, Question, RuleSet, Swap, Verdict};
 use crate::store::EventRow;
 use crate::tokens::usage::TokenUsage;
@@ -67,6 +68,36 @@ impl Backtest {
             limiters: Limiters::default(),
             tally: Tally::default(),
         }
+    }
+
+    /// A row of before the replay: it is booked as it was, whatever the rules say of it, so that budgets begin with what
+    /// was spent in their windows.
+    pub fn begin_with(&mut self, row: &EventRow) {
+        if row.adjusts.is_some() {
+            return;
+        }
+        self.book.settle(row.started_at);
+        let recalled = self.memory.recall(row);
+        let catalog = Arc::clone(&self.premises.catalog);
+        let provider = row.provider.clone().unwrap_or_else(|| "unknown".into());
+        let model_name = row.upstream_model.clone().or_else(|| row.requested_model.clone());
+        let model = model_name.as_ref().and_then(|name| self.memory.model(&catalog, &provider, name));
+        let way = Way {
+            provider,
+            model_name,
+            model,
+            output_bound: row.usage.output_tokens(),
+            usage: row.usage,
+            cost: row.cost,
+            steps: Vec::new(),
+            applied: Vec::new(),
+        };
+        let instances = self.premises.rules.instances(&self.question(&recalled, &way, false));
+        let spent = instances.into_iter().filter(|instance| !instance.budget.is_rate_limit).map(|instance| {
+            let actual = spends(instance.budget.unit, &way, 0);
+            Claim { demand: Demand { instance, amount: actual, binds: false }, actual }
+        });
+        self.book.hold(&spent.collect::<Vec<_>>(), row.ended_at);
     }
 
     /// The next row, oldest first.
@@ -197,10 +228,26 @@ impl Backtest {
 
     /// The rules' answer, with what each demand will have spent.
     fn ask(&self, recalled: &Recalled<'_>, way: &Way, does_not_fit: bool) -> (Decision, Vec<Claim>) {
+        let question = self.question(recalled, way, does_not_fit);
+        let rules = &self.premises.rules;
+        let instances = rules.instances(&question);
+        let balances: Vec<_> = instances
+            .into_iter()
+            .map(|instance| {
+                let balance = self.book.balance(&instance);
+                (instance, balance)
+            })
+            .collect();
+        let decision = rules.decide(&question, &balances);
+        let claims = decision.demands.iter().map(|demand| claim(demand, way)).collect();
+        (decision, claims)
+    }
+
+    fn question<'q>(&self, recalled: &'q Recalled<'_>, way: &'q Way, does_not_fit: bool) -> Question<'q> {
         let bound = recalled.bound(way.output_bound);
         let row = recalled.row;
         let computed = way.model.as_ref().and_then(|model| model.ceiling(&bound, &recalled.terms, row.started_at));
-        let question = Question {
+        Question {
             caller: &recalled.caller,
             attribution: &recalled.attribution,
             facts: &recalled.facts,
@@ -222,19 +269,7 @@ impl Backtest {
             does_not_fit,
             applied: &way.applied,
             now: row.started_at,
-        };
-        let rules = &self.premises.rules;
-        let instances = rules.instances(&question);
-        let balances: Vec<_> = instances
-            .into_iter()
-            .map(|instance| {
-                let balance = self.book.balance(&instance);
-                (instance, balance)
-            })
-            .collect();
-        let decision = rules.decide(&question, &balances);
-        let claims = decision.demands.iter().map(|demand| claim(demand, way)).collect();
-        (decision, claims)
+        }
     }
 
     /// Whether the budgets have room: as it is, else with less output; else the budget that stands in the way.
@@ -293,24 +328,17 @@ impl Backtest {
         text: &Arc<str>,
     ) -> Option<(Arc<str>, Arc<str>, Arc<Model>)> {
         let catalog = Arc::clone(&self.premises.catalog);
-        let speaks = |provider: &str| self.premises.providers.get(provider) == Some(&recalled.dialect);
-        let named = text.split_once('/').filter(|(provider, _)| self.premises.providers.contains_key(*provider));
-        let (provider, name): (Arc<str>, Arc<str>) = match named {
-            Some((provider, name)) => (provider.into(), name.into()),
-            None if self.memory.model(&catalog, &way.provider, text).is_some() => {
-                (Arc::clone(&way.provider), Arc::clone(text))
-            }
-            None => (catalog.providers_of(text).into_iter().find(|provider| speaks(provider))?, Arc::clone(text)),
-        };
-        if provider != way.provider && self.premises.providers.get(&provider) != Some(&recalled.dialect) {
+        let speaks = |provider: &Arc<str>| self.premises.providers.get(provider) == Some(&recalled.dialect);
+        let is_provider = |name: &str| self.premises.providers.contains_key(name);
+        let Place { provider, name } = target::place(&catalog, &way.provider, text, is_provider, speaks)?;
+        if provider != way.provider && !speaks(&provider) {
             return None;
         }
         let model = self.memory.model(&catalog, &provider, &name)?;
-        let input = recalled.row.usage.input_tokens();
-        let has_room = model.context_window.is_none_or(|window| input < window);
-        let is_alike = way.model.as_ref().is_none_or(|before| before.mode == model.mode);
-        let is_there = model.retired.as_deref().is_none_or(|date| date > &*recalled.row.started_at.to_rfc3339());
-        let can = is_alike && is_there && model.capabilities.lacks(&recalled.facts.needs).is_empty();
+        let wanted =
+            Wanted { now: recalled.row.started_at, before: way.model.as_deref(), needs: &recalled.facts.needs };
+        let can = target::objection(&model, &wanted).is_none();
+        let has_room = target::has_room(&model, recalled.row.usage.input_tokens(), None);
         (has_room && can).then_some((provider, name, model))
     }
 
@@ -373,13 +401,18 @@ fn spends(unit: Unit, way: &Way, held: u64) -> u64 {
     }
 }
 
-/// Budgets whose windows had begun when the replay begins: what was spent in them before is not in it.
-pub fn windows_begun_before(rules: &RuleSet, from: Timestamp) -> Vec<Arc<str>> {
-    let before = rules.budgets(from).into_iter().filter(|budget| {
-        !budget.is_rate_limit && {
-            let window = budget.window.at(from);
-            window.start.min(window.counts_from) < from
+/// When the oldest window began that still counts at this moment, and the budgets that have such windows: their spend
+/// until then is the ledger's own. `None`: no window is older.
+pub fn windows_begin(rules: &RuleSet, from: Timestamp) -> Option<(Timestamp, Vec<Arc<str>>)> {
+    let mut begun: Option<(Timestamp, Vec<Arc<str>>)> = None;
+    for budget in rules.budgets(from).into_iter().filter(|budget| !budget.is_rate_limit) {
+        let window = budget.window.at(from);
+        let start = window.start.min(window.counts_from);
+        if start < from {
+            let (oldest, names) = begun.get_or_insert((start, Vec::new()));
+            *oldest = start.min(*oldest);
+            names.push(Arc::clone(&budget.name));
         }
-    });
-    before.map(|budget| Arc::clone(&budget.name)).collect()
+    }
+    begun
 }

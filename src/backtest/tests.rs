@@ -19,7 +19,7 @@ fn catalog() -> Arc<Catalog> {
 
 fn premises(rules: &str) -> Premises {
     let catalog = catalog();
-    let known = syntax::Known { catalog: Some(&catalog), providers: &[] };
+    let known = syntax::Known { catalog: Some(&catalog), providers: &[], receivers: None };
     let text = format!("version: 1\nzone: UTC\n{rules}");
     let loaded = syntax::load(&[("rules/test.yaml", &text)], &known);
     let loaded = loaded.unwrap_or_else(|faults| panic!("{faults:?}"));
@@ -234,8 +234,44 @@ fn adjustments_are_in_the_sums_and_are_no_calls() {
 fn a_budget_whose_window_had_begun_is_named() {
     let rules =
         premises("budgets: [{name: month, window: month, limit: 1 USD}, {name: hour, window: hour, limit: 1 USD}]");
-    let named = windows_begun_before(&rules.rules, NOON);
+    let (oldest, named) = windows_begin(&rules.rules, NOON).unwrap();
     assert_eq!(named.iter().map(|name| &**name).collect::<Vec<_>>(), ["month"]);
+    assert_eq!(oldest.to_rfc3339_seconds(), "2026-11-01T00:00:00Z");
+}
+
+#[test]
+fn budgets_begin_with_what_the_ledger_says_was_spent_before() {
+    let mut events = calls(10);
+    events.insert(0, research(-86_400, "gpt-5", 1_000, 1_000));
+    let dir = TempDir::new().unwrap();
+    let mut store = Store::open(dir.path(), NOON).unwrap();
+    store.fold(1, &events, JournalPosition { segment: 0, offset: 1 }).unwrap();
+    let reader = Reader::open(dir.path()).unwrap();
+    let rules = "budgets: [{name: day, scope: {team: research}, window: day, limit: 0.0500 USD, clamp: false}]
+swaps: [{name: never, when: {team: other}, from: [gpt-5], to: [gpt-5-mini]}]";
+    // Three of today's calls were before; four fit into the day.
+    let since = later(60 * 3);
+    let premises = premises(rules);
+    let (oldest, _) = windows_begin(&premises.rules, since).unwrap();
+    let mut backtest = Backtest::new(premises);
+    begin_with(&reader, TimeRange { from: Some(oldest), to: Some(since) }, &mut backtest).unwrap();
+    replay(&reader, TimeRange { from: Some(since), to: None }, &mut backtest, &mut |_| {}).unwrap();
+    let report = backtest.finish();
+    assert_eq!((report.calls, report.totals.unchanged, report.totals.blocked), (7, 1, 6));
+    let days: Vec<_> = report.budgets[0].days.iter().map(|day| (day.day.as_str(), day.spent.as_str())).collect();
+    assert_eq!(days, [("2026-11-21", "0.045")], "the day before is not in it, and today is whole");
+}
+
+#[test]
+fn what_had_no_model_for_a_call_then_has_none_in_a_replay() {
+    let mut seeing = research(0, "gpt-5", 1_000, 100);
+    seeing.closing.usage = seeing.closing.usage.with(Kind::InputImage, 50);
+    let rules = |target: &str| format!("swaps: [{{name: saves, from: [gpt-5], to: ['{target}']}}]");
+    let swapped = |target: &str, event: &Event| backtest(&rules(target), std::slice::from_ref(event)).totals.swapped;
+    assert_eq!(swapped("gpt-5-mini", &seeing), 1);
+    assert_eq!(swapped("gpt-4", &seeing), 0, "retired, and blind");
+    assert_eq!(swapped("text-embedding-3-small", &research(0, "gpt-5", 1_000, 100)), 0, "no model for chats");
+    assert_eq!(swapped("gpt-4o-mini", &research(0, "gpt-5", 200_000, 100)), 0, "too small");
 }
 
 proptest! {

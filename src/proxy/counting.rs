@@ -26,7 +26,7 @@ const QUEUE_ATTEMPTS_MAX: usize = 8_192;
 
 enum Job {
     Book { proxy: Arc<Proxy>, open: Box<Unsettled>, told: Option<oneshot::Sender<Arc<Event>>> },
-    Count { prompt: Prompt, told: oneshot::Sender<Option<(TokenUsage, bool)>> },
+    Count { prompt: Prompt, told: oneshot::Sender<Option<Counted>> },
 }
 
 /// A request whose input is to be counted.
@@ -37,6 +37,15 @@ pub struct Prompt {
     /// As the caller sent it.
     pub body: Bytes,
     pub offer: Option<Offer>,
+}
+
+/// A request's input as our tokenizer counts it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counted {
+    pub usage: TokenUsage,
+    pub exact: bool,
+    /// Tokens by which the bound from bytes is proven too large, also where the count is not exact.
+    pub saved: u64,
 }
 
 /// The counting threads and their queue.
@@ -63,8 +72,8 @@ impl Counting {
         self.enqueue(Job::Book { proxy: Arc::clone(proxy), open, told: None });
     }
 
-    /// Counts a request's input on another thread; and whether that is exact. `None`: it cannot be counted.
-    pub async fn count(&self, prompt: Prompt) -> Option<(TokenUsage, bool)> {
+    /// Counts a request's input on another thread. `None`: it cannot be counted.
+    pub async fn count(&self, prompt: Prompt) -> Option<Counted> {
         let (told, heard) = oneshot::channel();
         self.enqueue(Job::Count { prompt, told });
         heard.await.ok().flatten()
@@ -140,10 +149,11 @@ fn counts(counter: &Counter, open: &Unsettled) -> Counts {
     };
     let tokenizer = foresee::rule(call.offer.as_ref(), call.facts.requested_model.as_deref()).tokenizer;
     let output = open.output().and_then(|output| counter.output(&tokenizer, &output, &mut always).ok());
-    Counts { input: input(counter, &prompt), output }
+    let input = input(counter, &prompt).map(|counted| (counted.usage, counted.exact));
+    Counts { input, output }
 }
 
-fn input(counter: &Counter, prompt: &Prompt) -> Option<(TokenUsage, bool)> {
+fn input(counter: &Counter, prompt: &Prompt) -> Option<Counted> {
     if prompt.body.is_empty() {
         return None;
     }
@@ -151,5 +161,8 @@ fn input(counter: &Counter, prompt: &Prompt) -> Option<(TokenUsage, bool)> {
     let mut go_on = always;
     let mut tally = PromptTally::new(counter, &rule.tokenizer, &mut go_on);
     prompt.dialect.prompt_texts(&prompt.endpoint, &prompt.body, &mut |text| tally.push(text));
-    tally.finish().ok().map(|count| counted_input(count, &prompt.facts, &rule))
+    let saved = tally.saved();
+    let count = tally.finish().ok()?;
+    let (usage, exact) = counted_input(count, &prompt.facts, &rule);
+    Some(Counted { usage, exact, saved })
 }

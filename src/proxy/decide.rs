@@ -298,8 +298,13 @@ impl<'a> Run<'a> {
         let catalog = self.proxy.catalog.load();
         let requested = self.asked.facts.requested_model.as_deref();
         let mut course = course;
-        match offer::rerouted_target(self.proxy, &catalog, self.arrived, requested, &course.target, provider) {
+        let target = offer::rerouted_target(self.proxy, &catalog, self.arrived, requested, &course.target, provider)
+            .and_then(|target| self.serves_as_well(&course.target, target));
+        match target {
             Ok(target) => {
+                if let (Some(ruled), Some(offer)) = (&mut course.ruled, &target.offer) {
+                    ruled.adapted = swap::adapted(self, &target, &offer.model);
+                }
                 course.target = Cow::Owned(target);
                 course.acted("reroute", rule, why.to_owned());
                 self.foresee(&mut course);
@@ -307,6 +312,14 @@ impl<'a> Run<'a> {
             Err(reason) => course.apply("not rerouted", rule, format!("{why}; but {reason}")),
         }
         course
+    }
+
+    /// Another provider's model of the same name must be able to do what the one before could.
+    fn serves_as_well(&self, before: &Target, target: Target) -> Result<Target, String> {
+        if let Some(offer) = target.offer.as_ref().filter(|_| !Arc::ptr_eq(&before.provider, &target.provider)) {
+            swap::can_serve(self, before, &target, &offer.model)?;
+        }
+        Ok(target)
     }
 
     /// Foresees a course again after it was changed.

@@ -152,7 +152,8 @@ impl<'a> Run<'a> {
         let estimate = course.foreseen.estimate;
         if let Some(ruled) = &mut course.ruled {
             // What cannot be counted is as exact as it will be.
-            ruled.known.input = Some(counted.unwrap_or((estimate, false)));
+            ruled.known.input = Some(counted.map_or((estimate, false), |counted| (counted.usage, counted.exact)));
+            ruled.known.saved = counted.map_or(0, |counted| counted.saved);
         }
         self.foresee(course);
         course.foreseen.bound.input_tokens() < before

@@ -38,6 +38,8 @@ pub struct Foreseen {
 pub struct Known {
     /// The input as our tokenizer counted it, and whether that is exact.
     pub input: Option<(TokenUsage, bool)>,
+    /// Tokens by which that count proves the bound from bytes too large, where it is not exact as a whole.
+    pub saved: u64,
     /// The output limit of each answer, where a rule or a budget lowered it.
     pub output_max: Option<u64>,
 }
@@ -78,6 +80,10 @@ pub fn foresee(proxy: &Proxy, arrived: &Arrived, asked: &Asked, target: &Target,
         Some((counted, true)) => counted,
         _ => bound::input_bound(&asked.facts, &rule),
     };
+    let shown = !asked.facts.server_state && !asked.facts.server_tools;
+    if known.input.is_some_and(|(_, exact)| !exact) && shown {
+        bounded[Kind::Input] = bounded[Kind::Input].saturating_sub(known.saved);
+    }
     bounded[Kind::Output] = output;
     let Some(model) = offer.map(|offer| &offer.model) else {
         return Foreseen { estimate, bound: bounded, ..Foreseen::default() };

@@ -8,6 +8,7 @@ use super::route;
 use super::settings::{Fallback, ProviderKey};
 use crate::catalog::{Catalog, Offer};
 use crate::dialects::{Dialect, Refusal, RefusalKind};
+use crate::rules;
 use std::sync::Arc;
 
 /// One place that a request may go to.
@@ -163,20 +164,16 @@ pub fn named_target(
     arrived: &Arrived,
     requested: Option<&str>,
     now: &Target,
-    name: &str,
+    name: &Arc<str>,
 ) -> Result<Target, String> {
     let here = &now.provider.settings.name;
-    let (provider, model) = match route::split_model(name, |name| proxy.is_provider(name)) {
-        Some((provider, model)) if catalog.resolve(here, name).is_none() => (Arc::from(provider), model),
-        _ if catalog.resolve(here, name).is_some() => (Arc::clone(here), name),
-        _ => {
-            let found = catalog.providers_of(name).into_iter().find(|name| usable(proxy, arrived, name).is_ok());
-            (found.ok_or_else(|| "no configured provider that this caller may use has it".to_owned())?, name)
-        }
-    };
+    let may_go = |name: &Arc<str>| usable(proxy, arrived, name).is_ok();
+    let led = rules::target::place(catalog, here, name, |name| proxy.is_provider(name), may_go);
+    let rules::target::Place { provider, name: model } =
+        led.ok_or_else(|| "no configured provider that this caller may use has it".to_owned())?;
     usable(proxy, arrived, &provider)?;
     let Some(found) = proxy.providers.get(&provider) else { return Err(format!("there is no provider `{provider}`")) };
-    let target = target(catalog, arrived, found, requested, Some(Arc::from(model)));
+    let target = target(catalog, arrived, found, requested, Some(model));
     if target.offer.is_none() {
         return Err(format!("the catalog does not know it at `{provider}`"));
     }

@@ -10,6 +10,8 @@ use super::offer::{self, Target};
 use crate::catalog::Model;
 use crate::dialects::splice::member_names;
 use crate::dialects::{Dialect, Flavor, Operation};
+use crate::rules;
+use crate::rules::target::{Wanted, has_room, too_small};
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -32,7 +34,7 @@ pub struct Adapted {
 pub async fn course<'a>(
     run: &Run<'a>,
     base: &Course<'a>,
-    name: &str,
+    name: &Arc<str>,
     rule: Option<&Arc<str>>,
     (why, passed_over): (&str, &[Step]),
 ) -> Result<Course<'a>, String> {
@@ -51,7 +53,7 @@ pub async fn course<'a>(
     ruled.adapted = adapted(run, &target, &model);
     ruled.blocked = None;
     ruled.slice = None;
-    ruled.known.input = None;
+    (ruled.known.input, ruled.known.saved) = (None, 0);
     if let (Some(asked), Some(max)) = (run.asked.facts.output_limit, model.max_output_tokens)
         && asked > max
     {
@@ -65,20 +67,18 @@ pub async fn course<'a>(
     Ok(course)
 }
 
-fn can_serve(run: &Run<'_>, base: &Target, target: &Target, model: &Model) -> Result<(), String> {
+pub fn can_serve(run: &Run<'_>, base: &Target, target: &Target, model: &Model) -> Result<(), String> {
     let same = target.model == base.model && Arc::ptr_eq(&target.provider, &base.provider);
     if same {
         return Err("it is the model that was asked for".to_owned());
     }
-    if let Some(retired) = model.retired.as_ref().filter(|_| model.is_retired(run.proxy.clock.now())) {
-        return Err(format!("it was retired on {retired}"));
-    }
-    if let Some(offer) = base.offer.as_ref().filter(|offer| offer.model.mode != model.mode) {
-        return Err(format!("it is for {}, not for {}", model.mode.name(), offer.model.mode.name()));
-    }
-    let lacks = model.capabilities.lacks(&run.asked.facts.needs);
-    if !lacks.is_empty() {
-        return Err(format!("it lacks {}", lacks.join(" and ")));
+    let wanted = Wanted {
+        now: run.proxy.clock.now(),
+        before: base.offer.as_ref().map(|offer| &*offer.model),
+        needs: &run.asked.facts.needs,
+    };
+    if let Some(why) = rules::target::objection(model, &wanted) {
+        return Err(why);
     }
     if !matches!(run.asked.body, AskedBody::Whole(_)) {
         return Err("the request's body streams through and cannot be rewritten".to_owned());
@@ -92,22 +92,22 @@ fn can_serve(run: &Run<'_>, base: &Target, target: &Target, model: &Model) -> Re
 /// Input and the asked-for output must fit into the target's window. Counted only where the bound alone does not fit.
 async fn fits_the_window(run: &Run<'_>, course: &mut Course<'_>, model: &Model) -> Result<(), String> {
     let Some(window) = model.context_window else { return Ok(()) };
-    let output = run.asked.facts.output_limit.unwrap_or(0).min(model.max_output_tokens.unwrap_or(u64::MAX));
-    let fits = |course: &Course<'_>| course.foreseen.bound.input_tokens().saturating_add(output) <= window;
+    let asked = run.asked.facts.output_limit;
+    let fits = |course: &Course<'_>| has_room(model, course.foreseen.bound.input_tokens(), asked);
     if fits(course) {
         return Ok(());
     }
     run.count(course).await;
     // A count that is not exact is still a better guess than a token for every byte.
-    let likely = course.foreseen.estimate.input_tokens().saturating_add(output);
-    if fits(course) || likely <= window - window / 10 {
+    let likely = course.foreseen.estimate.input_tokens().saturating_add(window / 10);
+    if fits(course) || has_room(model, likely, asked) {
         return Ok(());
     }
-    Err(format!("its context window of {window} tokens is too small"))
+    Err(too_small(model))
 }
 
 /// What of the body the target does not take.
-fn adapted(run: &Run<'_>, target: &Target, model: &Model) -> Adapted {
+pub fn adapted(run: &Run<'_>, target: &Target, model: &Model) -> Adapted {
     let mut adapted = Adapted::default();
     let AskedBody::Whole(body) = &run.asked.body else { return adapted };
     let names = member_names(&body.bytes);

@@ -3,7 +3,6 @@
 use super::Question;
 use crate::catalog;
 use std::borrow::Cow;
-use std::fmt::Write;
 use std::sync::Arc;
 
 /// The tag that is written like a field of its own.
@@ -208,23 +207,7 @@ impl Pattern {
 pub fn scope_of(fields: &[Field], question: &Question<'_>) -> Arc<str> {
     let mut scope = String::new();
     for field in fields {
-        if !scope.is_empty() {
-            scope.push(' ');
-        }
-        scope.push_str(&field.name());
-        scope.push('=');
-        let value = field.first(question).unwrap_or_default();
-        if value.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'=' | b'%')) {
-            scope.push_str(value);
-            continue;
-        }
-        for letter in value.chars() {
-            match letter {
-                ' ' | '=' | '%' => drop(write!(scope, "%{:02x}", u32::from(letter))),
-                letter if letter.is_control() => drop(write!(scope, "%{:02x}", u32::from(letter))),
-                letter => scope.push(letter),
-            }
-        }
+        crate::budget::scope::push(&mut scope, &field.name(), field.first(question).unwrap_or_default());
     }
     scope.into()
 }

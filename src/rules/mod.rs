@@ -13,6 +13,7 @@ pub mod selftest;
 mod set;
 mod standing;
 pub mod syntax;
+pub mod target;
 mod timing;
 mod trace;
 mod words;

@@ -2,6 +2,7 @@
 
 use super::condition::Need;
 use super::syntax::Known;
+use super::target::{self, Place, Wanted};
 use super::{Decision, OUTPUT_TOKENS_MIN, Otherwise, Question, RuleSet, Tried, Verdict, affordable_output};
 use crate::budget::book::Unit;
 use crate::budget::{Balance, Demand, Instance};
@@ -121,6 +122,7 @@ const OUTPUT_TOKENS_EXPECTED: u64 = 500;
 struct Course<'t> {
     test: &'t SelfTest,
     catalog: &'t Catalog,
+    providers: &'t [Arc<str>],
     facts: RequestFacts,
     provider: Arc<str>,
     model: Option<Arc<str>>,
@@ -137,7 +139,7 @@ enum Next {
 }
 
 impl<'t> Course<'t> {
-    fn new(test: &'t SelfTest, catalog: &'t Catalog, known: &Known<'_>) -> Self {
+    fn new(test: &'t SelfTest, catalog: &'t Catalog, known: &'t Known<'_>) -> Self {
         let request = &test.request;
         let mut facts = RequestFacts {
             requested_model: request.model.clone(),
@@ -153,6 +155,7 @@ impl<'t> Course<'t> {
         let mut course = Course {
             test,
             catalog,
+            providers: known.providers,
             facts,
             provider: request.provider.clone().unwrap_or_default(),
             model: None,
@@ -162,7 +165,7 @@ impl<'t> Course<'t> {
             outcome: Outcome { decision: "admit", ..Outcome::default() },
         };
         if let Some(model) = &request.model {
-            course.go_to(model, known.providers);
+            course.go_to(model);
         }
         if course.provider.is_empty() {
             course.provider = known.providers.first().cloned().unwrap_or_else(|| "openai".into());
@@ -172,23 +175,13 @@ impl<'t> Course<'t> {
     }
 
     /// `gpt-5`, or `provider/model`.
-    fn go_to(&mut self, target: &Arc<str>, providers: &[Arc<str>]) {
-        let named = target.split_once('/').filter(|(provider, _)| {
-            providers.iter().any(|known| **known == **provider)
-                || self.catalog.providers().iter().any(|known| *known.name == **provider)
-        });
-        if let Some((provider, model)) = named {
-            (self.provider, self.model) = (provider.into(), Some(model.into()));
-            return;
+    fn go_to(&mut self, target: &Arc<str>) {
+        let is_chosen = self.test.request.provider.is_some() && !target.contains('/');
+        let Place { provider, name } = self.place_of(target, self.providers);
+        if !is_chosen {
+            self.provider = provider;
         }
-        if self.provider.is_empty() || self.catalog.resolve(&self.provider, target).is_none() {
-            let has_it = self.catalog.providers_of(target);
-            let configured = has_it.iter().find(|name| providers.is_empty() || providers.contains(name));
-            if let Some(provider) = configured.or(has_it.first()).filter(|_| self.test.request.provider.is_none()) {
-                self.provider = Arc::clone(provider);
-            }
-        }
-        self.model = Some(Arc::clone(target));
+        self.model = Some(name);
     }
 
     fn offer(&self) -> Option<Arc<Model>> {
@@ -280,7 +273,7 @@ impl<'t> Course<'t> {
                 let taken = swap.targets.iter().find(|target| self.can_serve(target));
                 match (taken.cloned(), swap.otherwise) {
                     (Some(target), _) => {
-                        self.go_to(&target, &[]);
+                        self.go_to(&target);
                         self.output_each = self.output_each.min(self.most_output());
                         self.does_not_fit = false;
                         self.acted("swap", rule.clone(), &decision.why);
@@ -304,17 +297,28 @@ impl<'t> Course<'t> {
         Next::Ask
     }
 
-    /// A target that lacks what the call needs is skipped; one that the catalog does not know is taken.
-    fn can_serve(&self, target: &Arc<str>) -> bool {
-        let offer = match target.split_once('/') {
-            Some((provider, model)) => self.catalog.resolve(provider, model),
-            None => None,
+    /// Where a target's name leads; one that the catalog does not know anywhere is taken at its word.
+    fn place_of(&self, target: &Arc<str>, providers: &[Arc<str>]) -> Place {
+        let is_provider = |name: &str| {
+            providers.iter().any(|known| **known == *name)
+                || self.catalog.providers().iter().any(|known| *known.name == *name)
         };
-        let offer = offer.or_else(|| self.catalog.resolve(&self.provider, target));
-        let offer = offer.or_else(|| self.catalog.resolve(self.catalog.providers_of(target).first()?, target));
-        offer.is_none_or(|offer| {
-            let fits = offer.model.context_window.is_none_or(|window| self.test.request.input_tokens <= window);
-            fits && offer.model.capabilities.lacks(&self.facts.needs).is_empty()
+        let may_go = |name: &Arc<str>| providers.is_empty() || providers.contains(name);
+        let led = target::place(self.catalog, &self.provider, target, is_provider, may_go);
+        let anywhere = || target::place(self.catalog, &self.provider, target, is_provider, |_| true);
+        led.or_else(anywhere)
+            .unwrap_or_else(|| Place { provider: Arc::clone(&self.provider), name: Arc::clone(target) })
+    }
+
+    /// A target that cannot serve the call is skipped; one that the catalog does not know is taken.
+    fn can_serve(&self, target: &Arc<str>) -> bool {
+        let Place { provider, name } = self.place_of(target, self.providers);
+        let before = self.offer();
+        let wanted = Wanted { now: self.test.now, before: before.as_deref(), needs: &self.facts.needs };
+        self.catalog.resolve(&provider, &name).is_none_or(|offer| {
+            let request = &self.test.request;
+            target::objection(&offer.model, &wanted).is_none()
+                && target::has_room(&offer.model, request.input_tokens, request.output_limit)
         })
     }
 

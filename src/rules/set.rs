@@ -3,7 +3,7 @@
 use super::Question;
 use super::condition::{Call, Tested, Truth, When};
 use super::field::{Field, Pattern, scope_of};
-use crate::budget::{Budget, Instance};
+use crate::budget::{BasisPoints, Budget, Instance};
 use crate::clock::Timestamp;
 use crate::money::Usd;
 use arc_swap::ArcSwapOption;
@@ -38,10 +38,17 @@ pub struct BudgetRule {
     pub strict: bool,
     pub admit_unmetered: bool,
     pub admit_unpriced: bool,
-    /// Who is told of thresholds.
-    pub receivers: Vec<Arc<str>>,
+    pub receivers: Vec<Told>,
     /// The instance that was last made: its window serves until its end, and without `for_each` all of it.
     pub kept: Arc<ArcSwapOption<Instance>>,
+}
+
+/// Who is told of which thresholds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    pub receiver: Arc<str>,
+    /// Empty: of all of the budget's.
+    pub thresholds: Vec<BasisPoints>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -274,6 +281,17 @@ fn best_literals(rule: &BudgetRule) -> Option<(Field, Vec<Arc<str>>)> {
 }
 
 impl RuleSet {
+    /// Who is to be told that a budget passed a threshold.
+    pub fn receivers(&self, budget: &str, threshold: BasisPoints) -> Vec<Arc<str>> {
+        let told =
+            self.rules().budgets.iter().filter(|rule| *rule.head.name == *budget).flat_map(|rule| &rule.receivers);
+        let told = told.filter(|told| told.thresholds.is_empty() || told.thresholds.contains(&threshold));
+        let mut receivers: Vec<Arc<str>> = told.map(|told| Arc::clone(&told.receiver)).collect();
+        receivers.sort_unstable();
+        receivers.dedup();
+        receivers
+    }
+
     pub fn new(rules: Rules) -> RuleSet {
         RuleSet { index: Index::new(&rules.budgets), rules: Arc::new(rules) }
     }

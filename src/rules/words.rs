@@ -156,7 +156,14 @@ fn budget(rule: &BudgetRule) -> Facts {
         ("show_amounts", first.show_amounts),
     ];
     let flags: Vec<&str> = flags.into_iter().filter(|(_, set)| *set).map(|(name, _)| name).collect();
-    let receivers = rule.receivers.join(", ");
+    let told = rule.receivers.iter().map(|told| match told.thresholds.as_slice() {
+        [] => told.receiver.to_string(),
+        some => {
+            let of: Vec<String> = some.iter().map(|points| amount(Measure::Share, u128::from(points.0))).collect();
+            format!("{} ({})", told.receiver, of.join(", "))
+        }
+    });
+    let receivers = told.collect::<Vec<_>>().join(", ");
     let rest = [
         ("scope", scope.join("; ")),
         ("for_each", fields(&rule.for_each)),

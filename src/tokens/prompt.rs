@@ -39,6 +39,8 @@ pub struct PromptTally<'a> {
     text: Count,
     /// Bytes behind `text`: no factor makes more tokens of them.
     text_bytes: u64,
+    /// By how much plain texts are fewer tokens than bytes: counted exactly, whatever stands beside them.
+    saved: u64,
     framing_tokens: u64,
     /// The tools as rendered so far.
     tools: String,
@@ -62,6 +64,7 @@ impl<'a> PromptTally<'a> {
             go_on,
             text: Count::ZERO,
             text_bytes: 0,
+            saved: 0,
             framing_tokens: 0,
             tools: String::new(),
             tool_count: 0,
@@ -81,7 +84,7 @@ impl<'a> PromptTally<'a> {
             PromptText::Message(role) => self.message(role),
             PromptText::Name(name) => {
                 self.framing_tokens += u64::from(self.framing.name);
-                self.text(name);
+                self.plain(name);
             }
             PromptText::Text(text) => {
                 self.text_beside_calls(!text.is_empty() && !self.message_has_text, self.calls_in_message > 0);
@@ -89,11 +92,17 @@ impl<'a> PromptTally<'a> {
                 if self.in_first_system {
                     self.system_end = text.chars().next_back().or(self.system_end);
                 }
-                self.text(text);
+                self.plain(text);
             }
             PromptText::ToolCall { name, arguments } => self.tool_call(name, arguments),
             PromptText::Definition(source) => self.definition(source),
         }
+    }
+
+    /// By how much the bound from bytes alone is proven too large, also where the whole count is not exact: tools, pictures
+    /// and files keep their bounds. 0 where the model's own tokenizer is not known.
+    pub fn saved(&self) -> u64 {
+        if self.tokenizer.exact { self.saved } else { 0 }
     }
 
     /// The whole prompt. Texts without any message (embeddings, plain completions) go to the model bare.
@@ -136,7 +145,9 @@ impl<'a> PromptTally<'a> {
                 self.text(name);
                 self.text(&render::arguments(arguments));
             }
-            Rendering::Json => self.text(arguments),
+            Rendering::Json => {
+                self.text(arguments);
+            }
         }
         self.text.exact = false;
     }
@@ -173,15 +184,24 @@ impl<'a> PromptTally<'a> {
         }
     }
 
-    fn text(&mut self, text: &str) {
+    fn plain(&mut self, text: &str) {
+        let counted = self.text(text).filter(|count| count.exact);
+        let saved = counted.map_or(0, |count| (text.len() as u64).saturating_sub(count.tokens));
+        self.saved = self.saved.saturating_add(saved);
+    }
+
+    /// `None`: called off.
+    fn text(&mut self, text: &str) -> Option<Count> {
         if self.called_off {
-            return;
+            return None;
         }
         self.text_bytes += text.len() as u64;
-        match self.counter.text(self.tokenizer.encoding, text, self.go_on) {
-            Ok(count) => self.text.add(count),
-            Err(CalledOff) => self.called_off = true,
+        let counted = self.counter.text(self.tokenizer.encoding, text, self.go_on).ok();
+        match counted {
+            Some(count) => self.text.add(count),
+            None => self.called_off = true,
         }
+        counted
     }
 }
 

@@ -98,6 +98,24 @@ async fn a_reasoning_model_is_clamped_because_its_thoughts_are_not_seen() {
     assert_eq!(seen["max_completion_tokens"], 700);
 }
 
+/// What nobody knows exactly (how tools are rendered, what a picture costs) must not make the text beside it a token a
+/// byte.
+#[tokio::test]
+async fn a_whole_call_with_tools_is_admitted_where_its_text_counted_exactly_fits() {
+    let limit = 12_000_000_000;
+    let shop = shop().with_rules(&rules(limit).replace("name: all", "name: all, clamp: no")).open().await;
+    let parameters = json!({"type": "object", "properties": {"city": {"type": "string"}}});
+    let tools = json!([{"type": "function", "function": {"name": "weather", "parameters": parameters}}]);
+    let text = "All work and no play makes Jack a dull boy. ".repeat(200);
+    assert!(text.len() as i64 * super::INPUT_PICO > limit, "its bytes alone do not fit");
+    let body = with(chat(&text), json!({"max_tokens": 50, "tools": tools}));
+    let answered = shop.post("/v1/chat/completions", &body).answered().await;
+    assert_eq!(answered.status, 200, "{}", answered.text());
+    assert!(total(&shop.rows(1).await) <= limit);
+    let longer = with(chat(&text.repeat(3)), json!({"max_tokens": 50, "tools": tools}));
+    assert_eq!(shop.post("/v1/chat/completions", &longer).answered().await.status, 429, "nor does its count");
+}
+
 #[tokio::test]
 async fn a_rule_that_forbids_clamping_is_obeyed_and_the_message_says_what_would_fit() {
     let limit = INPUT_TOKENS * INPUT_PICO + 700 * OUTPUT_PICO;

@@ -1,7 +1,7 @@
 //! Rules that swap models: the target gets a request that it takes, the caller is told, and what cannot serve is passed
 //! over.
 
-use super::{bounded, cost_pico, usd};
+use super::{EVERGREEN, bounded, cost_pico, usd};
 use crate::support::{Shop, chat, shop, with};
 use serde_json::{Value, json};
 
@@ -42,7 +42,7 @@ limits:
 ",
         usd(gpt5_pico(1_000) * 10)
     );
-    let shop = shop().with_rules(&rules).open().await;
+    let shop = shop().with_catalog(EVERGREEN).with_rules(&rules).open().await;
     let research = || gpt5(&shop).with("x-farebox-team", "research");
     for _ in 0..8 {
         let answered = research().answered().await;
@@ -93,7 +93,7 @@ const ALWAYS: &str = "version: 1\nswaps:\n  - {name: save, from: [gpt-4o], to: T
 
 #[tokio::test]
 async fn what_the_target_does_not_take_is_taken_out_and_told() {
-    let shop = shop().with_rules(&ALWAYS.replace("TO", "[gpt-5-mini]")).open().await;
+    let shop = shop().with_catalog(EVERGREEN).with_rules(&ALWAYS.replace("TO", "[gpt-5-mini]")).open().await;
     let body = with(chat("Say something."), json!({"temperature": 0.5, "max_tokens": 50, "top_p": 0.1, "seed": 1}));
     let answered = shop.post("/v1/chat/completions", &body).answered().await;
     assert_eq!(answered.status, 200);
@@ -111,8 +111,8 @@ async fn what_the_target_does_not_take_is_taken_out_and_told() {
 
 #[tokio::test]
 async fn a_target_that_cannot_serve_is_passed_over_and_the_reason_can_be_previewed() {
-    let shop =
-        shop().with_rules(&ALWAYS.replace("TO", "[no-such-model, gpt-3.5-turbo, gpt-audio, gpt-4o-mini]")).open().await;
+    let rules = ALWAYS.replace("TO", "[no-such-model, gpt-3.5-turbo, gpt-audio, gpt-4o-mini]");
+    let shop = shop().with_catalog(EVERGREEN).with_rules(&rules).open().await;
     let picture = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
     let content =
         json!([{"type": "text", "text": "What is it?"}, {"type": "image_url", "image_url": {"url": picture}}]);

@@ -28,6 +28,7 @@ pub struct Furnishing {
     variables: Vec<(String, String)>,
     simulator: SimulatorSettings,
     rules: Option<String>,
+    catalog: Option<String>,
 }
 
 /// A Farebox with three providers, `openai` (the default), `anthropic` and `gemini`, which are all one simulator.
@@ -75,9 +76,20 @@ impl Furnishing {
         self
     }
 
-    pub async fn open(self) -> Shop {
+    /// A catalog of our own over the shipped one.
+    pub fn with_catalog(mut self, yaml: &str) -> Furnishing {
+        self.catalog = Some(yaml.to_owned());
+        self
+    }
+
+    pub async fn open(mut self) -> Shop {
         let simulator = start(self.simulator.clone()).await.unwrap();
         let directory = tempfile::tempdir().unwrap();
+        if let Some(catalog) = &self.catalog {
+            let path = directory.path().join("own-catalog.yaml");
+            std::fs::write(&path, catalog).unwrap();
+            writeln!(self.settings, "catalog: {{overlays: [{}]}}", path.display()).unwrap();
+        }
         std::fs::write(directory.path().join("farebox.yaml"), self.configuration(&simulator.url())).unwrap();
         if let Some(rules) = &self.rules {
             write_rules(directory.path(), rules);

@@ -59,7 +59,7 @@ fn rules_fault(text: &str) -> Option<String> {
     let text: String = text.lines().map(|line| line.get(margin..).unwrap_or_default().to_owned() + "\n").collect();
     let text = if text.contains("version:") { text } else { format!("version: 1\n{text}") };
     let shipped = catalog::file::shipped().unwrap();
-    let known = syntax::Known { catalog: Some(&shipped), providers: &[] };
+    let known = syntax::Known { catalog: Some(&shipped), providers: &[], receivers: None };
     let loaded = match syntax::load(&[("example.yaml", &text)], &known) {
         Ok(loaded) => loaded,
         Err(faults) => return Some(faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),

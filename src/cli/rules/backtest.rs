@@ -2,7 +2,7 @@
 
 use super::Place;
 use crate::app::rules;
-use crate::backtest::{Backtest, BudgetCurve, Premises, Report, TeamLine, replay, windows_begun_before};
+use crate::backtest::{Backtest, BudgetCurve, Premises, Report, TeamLine, begin_with, replay, windows_begin};
 use crate::cli::fault;
 use crate::cli::table::{Align, Table, grouped};
 use crate::cli::usage::bar_style;
@@ -79,7 +79,7 @@ fn answer(arguments: &Arguments, now: Timestamp, out: &mut dyn Write) -> Result<
     let since = ("--since", Some(arguments.since.as_str()));
     let range = ask::range(since, ("--until", arguments.until.as_deref().or(Some("0s"))), now)?;
     let reader = Reader::open(arguments.data_dir.as_ref().unwrap_or(&found.data_dir))?;
-    let begun = range.from.map(|from| windows_begun_before(&loaded.rules, from)).unwrap_or_default();
+    let begun = range.from.and_then(|from| windows_begin(&loaded.rules, from));
     let mut backtest = Backtest::new(Premises {
         rules: Arc::new(loaded.rules),
         catalog: Arc::new(found.catalog),
@@ -87,13 +87,17 @@ fn answer(arguments: &Arguments, now: Timestamp, out: &mut dyn Write) -> Result<
     });
     let length = reader.usage(&UsageQuery { range, ..UsageQuery::default() })?.totals;
     let bar = ProgressBar::new(length.calls + length.adjustments).with_style(bar_style("events"));
+    if let Some((oldest, _)) = &begun {
+        bar.set_message("what was spent before");
+        begin_with(&reader, TimeRange { from: Some(*oldest), to: range.from }, &mut backtest)?;
+    }
     replay(&reader, range, &mut backtest, &mut |rows| bar.set_position(rows))?;
     bar.finish_and_clear();
     let mut report = backtest.finish();
-    if !begun.is_empty() {
+    if let Some((_, names)) = begun {
         report.notes.push(format!(
-            "Budgets begin empty. Windows of these had begun before the replay does: {}. What was spent in them earlier is not counted.",
-            begun.join(", ")
+            "Windows of these had begun before the replay does, and begin with what the ledger says was spent in them: {}.",
+            names.join(", ")
         ));
     }
     if arguments.json {

@@ -58,6 +58,8 @@ pub struct Found {
     pub files: Files,
     pub catalog: Catalog,
     pub providers: Vec<Arc<str>>,
+    /// Of alerts.
+    pub receivers: Vec<Arc<str>>,
     /// What each of them speaks.
     pub dialects: HashMap<Arc<str>, Dialect>,
     pub data_dir: PathBuf,
@@ -109,6 +111,7 @@ impl Place {
         Ok(Found {
             files: Vec::new(),
             catalog: crate::app::load_catalog(&settings.catalog_overlays)?,
+            receivers: settings.alerts.receivers.iter().map(|receiver| Arc::clone(&receiver.name)).collect(),
             providers: providers.iter().map(|provider| Arc::clone(&provider.name)).collect(),
             dialects: providers.iter().map(|provider| (Arc::clone(&provider.name), provider.dialect)).collect(),
             data_dir: settings.data_dir,
@@ -137,6 +140,10 @@ pub fn files_at(path: &Path) -> Result<Files, String> {
 
 impl Found {
     pub fn known(&self) -> crate::rules::syntax::Known<'_> {
-        crate::rules::syntax::Known { catalog: Some(&self.catalog), providers: &self.providers }
+        crate::rules::syntax::Known {
+            catalog: Some(&self.catalog),
+            providers: &self.providers,
+            receivers: Some(&self.receivers),
+        }
     }
 }

@@ -7,6 +7,7 @@ use super::{Known, Written};
 use crate::budget::Budget;
 use crate::budget::window::WindowRule;
 use crate::rules::condition::Measure;
+use crate::rules::set::Told;
 use crate::yaml::nearest;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use std::sync::Arc;
 pub fn between(written: &mut Written, known: &Known<'_>, notes: &Notes) {
     names(written, notes);
     asked_budgets(written, notes);
-    alerts(written, notes);
+    alerts(written, known, notes);
     same_budgets(written, notes);
     models(written, known, notes);
     providers(written, known, notes);
@@ -72,13 +73,30 @@ fn asked_budgets(written: &Written, notes: &Notes) {
 }
 
 /// Thresholds and receivers go to the budgets that an alert names.
-fn alerts(written: &mut Written, notes: &Notes) {
+fn alerts(written: &mut Written, known: &Known<'_>, notes: &Notes) {
     for alert in &written.alerts {
+        for receiver in known
+            .receivers
+            .iter()
+            .flat_map(|known| alert.receivers.iter().filter(|receiver| !known.contains(&receiver.value)))
+        {
+            let configured = known.receivers.unwrap_or_default().iter().map(|name| &**name).collect::<Vec<_>>();
+            let remedy = match configured.as_slice() {
+                [] => "add it under `alerts: {receivers: […]}` in farebox.yaml".to_owned(),
+                some => format!("configured in farebox.yaml: {}", some.join(", ")),
+            };
+            let what = format!("no receiver `{}` is configured, so nobody is told", receiver.value);
+            notes.warning(receiver.place, what, remedy);
+        }
         for pattern in &alert.budgets {
             let mut found = false;
             for rule in written.rules.budgets.iter_mut().filter(|rule| pattern.value.fits(Some(&rule.head.name))) {
                 found = true;
-                rule.receivers.extend(alert.receivers.iter().cloned());
+                let told = alert.receivers.iter().map(|receiver| Told {
+                    receiver: Arc::clone(&receiver.value),
+                    thresholds: alert.thresholds.clone(),
+                });
+                rule.receivers.extend(told);
                 for (_, budget) in &mut rule.versions {
                     let mut changed = Budget::clone(budget);
                     changed.thresholds.extend(&alert.thresholds);

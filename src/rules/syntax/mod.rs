@@ -30,6 +30,8 @@ pub const TEXT_BYTES_MAX: usize = 16 << 20;
 pub struct Known<'a> {
     pub catalog: Option<&'a Catalog>,
     pub providers: &'a [Arc<str>],
+    /// Of alerts, as configured.
+    pub receivers: Option<&'a [Arc<str>]>,
 }
 
 /// Rules that can be used.

@@ -24,7 +24,7 @@ const RATE_MAX: u64 = u32::MAX as u64;
 pub(in crate::rules) struct Alert {
     pub budgets: Vec<Placed<Pattern>>,
     pub thresholds: Vec<BasisPoints>,
-    pub receivers: Vec<Arc<str>>,
+    pub receivers: Vec<Placed<Arc<str>>>,
 }
 
 /// One file under way.
@@ -124,7 +124,7 @@ impl Reader<'_> {
             let alert = Alert {
                 budgets: section.some("budget", pattern).unwrap_or_default(),
                 thresholds: section.some("thresholds", values::percent).map(of).unwrap_or_default(),
-                receivers: section.some("receivers", arc).map(of).unwrap_or_default(),
+                receivers: section.some("receivers", arc).unwrap_or_default(),
             };
             self.written.alerts.push(alert);
         }

@@ -20,7 +20,7 @@ fn examples() -> Vec<(String, String)> {
 
 fn faults_of(text: &str) -> Vec<String> {
     let providers = ["openai".into(), "simulated".into()];
-    let known = Known { catalog: None, providers: &providers };
+    let known = Known { catalog: None, providers: &providers, receivers: None };
     let faults = load(&[("rules/team.yaml", text)], &known).err().unwrap_or_default();
     faults
         .iter()
@@ -30,7 +30,7 @@ fn faults_of(text: &str) -> Vec<String> {
 
 fn warnings_of(text: &str) -> Vec<String> {
     let catalog = shipped().unwrap();
-    let known = Known { catalog: Some(&catalog), providers: &[] };
+    let known = Known { catalog: Some(&catalog), providers: &[], receivers: None };
     let loaded = load(&[("rules/team.yaml", text)], &known).unwrap_or_else(|faults| panic!("{faults:?}"));
     loaded.warnings.iter().map(|fault| format!("{}: {}", fault.line, fault.message)).collect()
 }
@@ -38,7 +38,7 @@ fn warnings_of(text: &str) -> Vec<String> {
 #[test]
 fn every_example_loads_without_a_warning_and_its_tests_pass() {
     let catalog = shipped().unwrap();
-    let known = Known { catalog: Some(&catalog), providers: &[] };
+    let known = Known { catalog: Some(&catalog), providers: &[], receivers: None };
     let (mut files, mut tests) = (0, 0);
     for (name, text) in examples() {
         let loaded = load(&[(&name, &text)], &known).unwrap_or_else(|faults| panic!("{}", faults[0]));

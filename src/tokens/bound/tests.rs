@@ -116,9 +116,11 @@ proptest! {
             for said in &said {
                 tally.push(said.text());
             }
+            let saved = tally.saved();
             let count = tally.finish().expect("nobody calls it off").tokens;
             let bound = input_bound(&facts, &BoundRule { tokenizer, ..BoundRule::default() }).input_tokens();
             prop_assert!(bound >= count, "{} < {} by {:?}: {:?}", bound, count, tokenizer, said);
+            prop_assert!(bound - saved >= count, "{} - {} < {} by {:?}: {:?}", bound, saved, count, tokenizer, said);
         }
     }
 }
