@@ -7,6 +7,7 @@ use self::doorkeeper::Doorkeeper;
 use self::rules::RulesFolder;
 use self::settings_file::SettingsFile;
 use self::sockets::{Sockets, upgrade_socket};
+use crate::alerts::Postman;
 use crate::api::{self, ApiState, ProviderReadiness, Readiness};
 use crate::catalog::{self, Catalog};
 use crate::clock::{Clock, SystemClock};
@@ -148,6 +149,10 @@ impl House {
         if let Some(doorkeeper) = self.doorkeeper.clone() {
             admin.spawn(doorkeeper.follow());
         }
+        let postman = Postman::new(settings.alerts.clone(), &settings.data_dir, Arc::clone(&self.clock))
+            .map_err(|error| Failure::Fault(error.to_string()))?;
+        let proxy = Arc::clone(&self.proxy);
+        admin.spawn(postman.run(move |alert| proxy.rules.load().receivers(&alert.budget, alert.threshold)));
         let router = api::router(self.api(settings, sockets.admin_address));
         admin.spawn(async move {
             let listener = sockets.admin.and_then(tokio::net::TcpListener::from_std);

@@ -5,7 +5,8 @@ use super::place::Place;
 use super::table::{Align, Table, grouped};
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::queries::budgets::{
-    ALERTS_DEFAULT, ALERTS_MAX, AlertId, AlertView, BUDGETS_DEFAULT, BUDGETS_MAX, BudgetView, alerts, budgets, name,
+    ALERTS_DEFAULT, ALERTS_MAX, AlertId, AlertView, BUDGETS_DEFAULT, BUDGETS_MAX, BudgetView, DeliveryView, alerts,
+    budgets, name,
 };
 use crate::queries::{Misasked, ask};
 use crate::store::{AlertQuery, Reader, StoreError, acknowledge_alert};
@@ -135,21 +136,8 @@ fn show_budgets(asked: &BudgetsArguments, now: Timestamp, out: &mut dyn Write) -
     if standing.budgets.is_empty() {
         return Ok(writeln!(out, "no budget has counted a call in a window that is under way")?);
     }
-    let headings = [
-        ("BUDGET", Align::Left),
-        ("SCOPE", Align::Left),
-        ("WINDOW", Align::Left),
-        ("KIND", Align::Left),
-        ("LIMIT", Align::Point),
-        ("SPENT", Align::Point),
-        ("LEASED", Align::Point),
-        ("UNIT", Align::Left),
-        ("USED %", Align::Point),
-        ("RESETS AT", Align::Left),
-    ];
-    let mut table = Table::new(headings.map(|(name, align)| (name.to_owned(), align)));
-    standing.budgets.iter().for_each(|budget| table.row(budget_cells(budget)));
-    table.write(out)?;
+    let headings = "BUDGET SCOPE WINDOW KIND LIMIT· SPENT· LEASED· UNIT USED_%· RESETS_AT";
+    write_table(headings, standing.budgets.iter().map(budget_cells), out)?;
     if standing.budgets_more > 0 {
         writeln!(out, "and {} more: raise --limit, or name a budget", grouped(standing.budgets_more as u64))?;
     }
@@ -194,21 +182,8 @@ fn list(asked: &ListArguments, out: &mut dyn Write) -> Result<(), Failure> {
     if page.alerts.is_empty() {
         return Ok(writeln!(out, "no such alert")?);
     }
-    let headings = [
-        ("ID", Align::Left),
-        ("AT UTC", Align::Left),
-        ("BUDGET", Align::Left),
-        ("SCOPE", Align::Left),
-        ("WINDOW FROM", Align::Left),
-        ("PASSED %", Align::Right),
-        ("SPENT", Align::Point),
-        ("LIMIT", Align::Point),
-        ("UNIT", Align::Left),
-        ("ACKNOWLEDGED", Align::Left),
-    ];
-    let mut table = Table::new(headings.map(|(name, align)| (name.to_owned(), align)));
-    page.alerts.iter().for_each(|alert| table.row(alert_cells(alert)));
-    table.write(out)?;
+    let headings = "ID AT_UTC BUDGET SCOPE WINDOW_FROM PASSED_%· SPENT· LIMIT· UNIT TOLD ACKNOWLEDGED";
+    write_table(headings, page.alerts.iter().map(alert_cells), out)?;
     if page.next_cursor.is_some() {
         writeln!(out, "and more: raise --limit, or name a --budget")?;
     }
@@ -227,8 +202,19 @@ fn alert_cells(alert: &AlertView) -> Vec<String> {
         alert.spent.clone(),
         alert.limit.clone(),
         alert.unit.to_owned(),
+        told(alert),
         by.map(|(name, at)| format!("{name}, {}", minute(at))).unwrap_or_default(),
     ]
+}
+
+/// `finops, pager (not yet)`
+fn told(alert: &AlertView) -> String {
+    let one = |delivery: &DeliveryView| match (&delivery.delivered_at, &delivery.next_attempt_at) {
+        (Some(_), _) => delivery.receiver.to_string(),
+        (None, Some(_)) => format!("{} (not yet)", delivery.receiver),
+        (None, None) => format!("{} (given up)", delivery.receiver),
+    };
+    alert.deliveries.iter().flatten().map(one).collect::<Vec<_>>().join(", ")
 }
 
 fn acknowledge(asked: &AckArguments, now: Timestamp, out: &mut dyn Write) -> Result<(), Failure> {
@@ -242,6 +228,17 @@ fn acknowledge(asked: &AckArguments, now: Timestamp, out: &mut dyn Write) -> Res
     let known = view.acknowledged_by.as_deref().unwrap_or_default();
     let at = view.acknowledged_at.as_deref().map(minute).unwrap_or_default();
     Ok(writeln!(out, "{} % of {} was acknowledged by {known} at {at} UTC", view.threshold_percent, view.budget)?)
+}
+
+/// A table under these headings: `_` stands for a space, and `·` at the end says that numbers stand below it.
+fn write_table(headings: &str, rows: impl Iterator<Item = Vec<String>>, out: &mut dyn Write) -> io::Result<()> {
+    let headings = headings.split(' ').map(|heading| match heading.strip_suffix('·') {
+        Some(of_numbers) => (of_numbers.replace('_', " "), Align::Point),
+        None => (heading.replace('_', " "), Align::Left),
+    });
+    let mut table = Table::new(headings);
+    rows.for_each(|cells| table.row(cells));
+    table.write(out)
 }
 
 /// `2026-11-21 23:07`

@@ -7,6 +7,7 @@ use super::egress;
 use super::environment::{self, says_yes};
 use super::file::{self, CertificateAndKey, File, HeaderValue};
 use super::presets::{PRESETS, Preset, preset};
+use super::receivers;
 use super::section::{Notes, Placed};
 use super::tree::Origin;
 use super::values::Key;
@@ -47,7 +48,7 @@ const CIRCUIT: Circuit = Circuit {
     open_for: Duration::from_secs(10),
 };
 
-type Variables = BTreeMap<String, String>;
+pub type Variables = BTreeMap<String, String>;
 
 /// Beside the configuration.
 pub const RULES_DIR: &str = "rules";
@@ -64,6 +65,7 @@ pub fn settings(file: &File, every_preset: bool, variables: &Variables, notes: &
         ledger: ledger(file, notes),
         catalog_overlays: overlays(file, notes),
         rules_dir: or(&file.rules_dir, PathBuf::from(RULES_DIR)),
+        alerts: receivers::settings(&file.receivers, variables, notes),
         log: LogSettings { format: or(&file.log_format, LogFormat::Auto), level: log_level(file, notes) },
         metrics: metrics(file),
         threads: file.threads.as_ref().map_or_else(threads, |threads| threads.value as usize),

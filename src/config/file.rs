@@ -2,6 +2,7 @@
 //! [`super::check`] builds what the modules need.
 
 use super::egress::{self, Proxy};
+use super::receivers;
 use super::section::{Notes, Placed, Section};
 use super::tree::{Node, Origin, Shape};
 use super::values::{self, Key};
@@ -18,7 +19,7 @@ const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 
-type Written<T> = Option<Placed<T>>;
+pub type Written<T> = Option<Placed<T>>;
 
 #[derive(Debug)]
 pub struct File {
@@ -44,6 +45,7 @@ pub struct File {
     pub providers: Option<Vec<Provider>>,
     pub catalog_overlays: Option<Vec<Placed<PathBuf>>>,
     pub rules_dir: Written<PathBuf>,
+    pub receivers: Vec<receivers::WrittenReceiver>,
     pub ledger: Ledger,
     pub log_format: Written<LogFormat>,
     pub log_level: Written<String>,
@@ -170,6 +172,7 @@ pub fn read(root: &Node, notes: &Notes) -> File {
         providers,
         catalog_overlays,
         rules_dir,
+        receivers: receivers::read(file.section("alerts"), notes),
         ledger: ledger(file.section("ledger")),
         log_format,
         log_level,
@@ -194,6 +197,7 @@ pub fn keys() -> Vec<String> {
     let (root, notes) = (Node::empty(), Notes::default());
     read(&root, &notes);
     read_provider(Section::root(&root, &notes).item("providers", "", None));
+    receivers::read_none(&notes);
     notes.keys.into_inner().into_iter().collect()
 }
 

@@ -10,12 +10,14 @@ mod egress;
 pub mod environment;
 pub mod file;
 pub mod presets;
+mod receivers;
 mod section;
 pub mod tree;
 mod values;
 
 pub use diagnose::{Fault, Faults};
 
+use crate::alerts;
 use crate::ledger;
 use crate::proxy;
 use crate::secret::Secret;
@@ -43,6 +45,7 @@ pub struct Settings {
     pub catalog_overlays: Vec<PathBuf>,
     /// Where rules stand; without such a folder there are none.
     pub rules_dir: PathBuf,
+    pub alerts: alerts::Settings,
     pub log: LogSettings,
     pub metrics: MetricsSettings,
     /// Of the request threads.

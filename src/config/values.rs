@@ -213,7 +213,7 @@ pub fn key(text: &str) -> Read<Key> {
     }
 }
 
-fn is_variable(name: &str) -> bool {
+pub fn is_variable(name: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
     !name.is_empty() && name.chars().all(plain) && !name.starts_with(|c: char| c.is_ascii_digit())
 }

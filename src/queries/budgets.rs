@@ -6,7 +6,7 @@ use crate::budget::account::{BudgetId, Unit};
 use crate::budget::{Balance, BasisPoints, Hardness};
 use crate::clock::Timestamp;
 use crate::money::pico_to_decimal;
-use crate::store::{AccountQuery, Alert, AlertQuery, BudgetAccount, Reader, StoreError};
+use crate::store::{AccountQuery, Alert, AlertQuery, BudgetAccount, DeliveryState, Reader, StoreError};
 use serde::Serialize;
 use std::collections::HashMap;
 use std::fmt;
@@ -76,6 +76,32 @@ pub struct AlertView {
     pub limit: String,
     pub acknowledged_at: Option<String>,
     pub acknowledged_by: Option<Arc<str>>,
+    /// To whom it went, or is to go; of a single alert that was just acknowledged it is not asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deliveries: Option<Vec<DeliveryView>>,
+}
+
+/// One receiver of an alert.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DeliveryView {
+    pub receiver: Arc<str>,
+    pub attempts: u32,
+    pub delivered_at: Option<String>,
+    /// `None`: delivered, or given up.
+    pub next_attempt_at: Option<String>,
+    pub error: Option<Arc<str>>,
+}
+
+impl DeliveryView {
+    fn new(state: DeliveryState) -> DeliveryView {
+        DeliveryView {
+            receiver: state.receiver,
+            attempts: state.attempts,
+            delivered_at: state.delivered_at.map(Timestamp::to_rfc3339),
+            next_attempt_at: state.next_at.map(Timestamp::to_rfc3339),
+            error: state.error,
+        }
+    }
 }
 
 /// A page of alerts, newest first.
@@ -134,8 +160,12 @@ pub fn alerts(reader: &Reader, query: &AlertQuery, cursor: Option<AlertCursor>) 
             cursor.filter(|cursor| cursor.at == last.at && same == found.len()).map_or(0, |cursor| cursor.seen);
         AlertCursor { at: last.at, seen: same + carried }
     });
+    let view = |alert: &Alert| {
+        let deliveries = reader.deliveries(alert)?.into_iter().map(DeliveryView::new).collect();
+        Ok(AlertView { deliveries: Some(deliveries), ..AlertView::new(alert) })
+    };
     Ok(AlertsPage {
-        alerts: found.iter().map(AlertView::new).collect(),
+        alerts: found.iter().map(view).collect::<Result<_, StoreError>>()?,
         next_cursor: last.map(|cursor| cursor.to_string()),
     })
 }
@@ -237,6 +267,7 @@ impl AlertView {
             limit: amount(alert.unit, alert.limit),
             acknowledged_at: alert.acknowledged_at.map(Timestamp::to_rfc3339),
             acknowledged_by: alert.acknowledged_by.clone(),
+            deliveries: None,
         }
     }
 }
