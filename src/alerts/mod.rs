@@ -73,7 +73,10 @@ impl Postman {
         }
     }
 
-    async fn round(&mut self, receivers_of: &(impl Fn(&Alert) -> Vec<Arc<str>> + Send + Sync)) -> Result<(), StoreError> {
+    async fn round(
+        &mut self,
+        receivers_of: &(impl Fn(&Alert) -> Vec<Arc<str>> + Send + Sync),
+    ) -> Result<(), StoreError> {
         let now = self.clock.now();
         let queued = self.outbox.queue(receivers_of, now)?;
         if queued == 0 && self.outbox.next_due()?.is_none_or(|due| due > now) {

@@ -2,6 +2,7 @@
 
 use super::{bounded, cost_pico, usd};
 use crate::support::{Asking, Shop, chat, shop, with};
+use farebox::clock::{Clock, SystemClock};
 use serde_json::{Value, json};
 
 /// A block for each condition, each about one user, so that they do not meet.
@@ -42,7 +43,8 @@ blocks:
 
 /// A day of the week so many days from now, and the one after it, should the day end meanwhile.
 fn weekdays(from_now: i64) -> String {
-    let today = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).weekday();
+    let now = jiff::Timestamp::from_microsecond(SystemClock.now().as_micros()).unwrap();
+    let today = now.to_zoned(jiff::tz::TimeZone::UTC).weekday();
     let named = |day: jiff::civil::Weekday| format!("{day:?}").to_lowercase().chars().take(3).collect::<String>();
     format!("{},{}", named(today.wrapping_add(from_now)), named(today.wrapping_add(from_now + 1)))
 }
