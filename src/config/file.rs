@@ -197,7 +197,6 @@ pub fn keys() -> Vec<String> {
     let (root, notes) = (Node::empty(), Notes::default());
     read(&root, &notes);
     read_provider(Section::root(&root, &notes).item("providers", "", None));
-    receivers::read_none(&notes);
     notes.keys.into_inner().into_iter().collect()
 }
 

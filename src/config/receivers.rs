@@ -4,7 +4,7 @@
 use super::check::Variables;
 use super::file::Written;
 use super::section::{Notes, Placed, Section};
-use super::tree::{Node, Origin, Shape};
+use super::tree::{Origin, Shape};
 use super::values::{self, Read, Wrong};
 use crate::alerts::{Receiver, Settings, Way};
 use crate::secret::Secret;
@@ -51,13 +51,6 @@ pub fn read(mut alerts: Section<'_>, notes: &Notes) -> Vec<WrittenReceiver> {
     let written = each.collect();
     alerts.close();
     written
-}
-
-/// For the list of all settings: of which nothing is written.
-pub fn read_none(notes: &Notes) {
-    let root = Node::empty();
-    let mut file = Section::root(&root, notes);
-    read_one(file.section("alerts").item("receivers", "", None), String::new());
 }
 
 fn read_one(mut section: Section<'_>, called: String) -> WrittenReceiver {
