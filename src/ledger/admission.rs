@@ -219,7 +219,8 @@ impl Admission {
         match self.try_reserve(&mut ask, &waits) {
             Ok(reservation) => Ok(reservation),
             Err(obstacle) => match waits.until(&obstacle, &self.settings, tokio::time::Instant::now()) {
-                Some(_) => self.reserve_later(ask, waits).await,
+                // Boxed: waiting is rare, and every call would carry its room.
+                Some(_) => Box::pin(self.reserve_later(ask, waits)).await,
                 None => self.pass_or_refuse(&mut ask, obstacle),
             },
         }

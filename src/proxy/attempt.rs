@@ -101,10 +101,10 @@ impl Run<'_> {
         let is_down = self.tell_health(status, failure);
         let can_retry = self.more_targets || self.can_retry && !is_down;
         if surface::lists_models_itself(self.arrived, status) {
-            return self.models_of_the_catalog(session, account, connection).await;
+            return Box::pin(self.models_of_the_catalog(session, account, connection)).await;
         }
         if can_retry && self.asked.is_whole() && self.target.provider.settings.retries.statuses.contains(&status) {
-            return self.try_again(account, connection, &response).await;
+            return Box::pin(self.try_again(account, connection, &response)).await;
         }
         let delivery =
             Delivery { proxy: self.proxy, arrived: self.arrived, asked: self.asked, target: &course.target, course };
@@ -212,8 +212,8 @@ impl Run<'_> {
             return line.send(&plan, body, timeouts.first_byte).await.map_err(Stop::Failed);
         }
         let head = head(&plan).ok_or_else(|| Stop::Failed(unwritable()))?;
-        let connection = line.begin(head, timeouts.first_byte).await.map_err(Stop::Failed)?;
-        self.send_streaming(session, connection, account, body).await
+        let connection = Box::pin(line.begin(head, timeouts.first_byte)).await.map_err(Stop::Failed)?;
+        Box::pin(self.send_streaming(session, connection, account, body)).await
     }
 
     async fn send_streaming(
@@ -226,7 +226,7 @@ impl Run<'_> {
         let mut next = Some(prefix);
         while let Some(chunk) = next {
             // An answer may come before everything was sent (413): stop sending and read it.
-            if !chunk.is_empty() && connection.session.write_request_body(chunk, false).await.is_err() {
+            if !chunk.is_empty() && !connection.write(chunk).await {
                 return Ok(connection);
             }
             next = match downstream::next_chunk(session).await {
@@ -238,7 +238,7 @@ impl Run<'_> {
             };
             account.sent(next.as_ref().map_or(0, |chunk| chunk.len() as u64));
         }
-        let _ = connection.session.finish_request_body().await;
+        connection.finish().await;
         Ok(connection)
     }
 
@@ -331,7 +331,7 @@ impl Run<'_> {
     async fn try_again(&self, mut account: Account, mut connection: Connection, response: &ResponseHead) -> Attempt {
         let mut read = 0;
         let whole = loop {
-            match connection.session.read_response_body().await {
+            match connection.piece().await {
                 Ok(Some(chunk)) if read + chunk.len() <= RETRIED_BODY_BYTES_MAX => {
                     read += chunk.len();
                     account.observe(&chunk);

@@ -12,18 +12,16 @@ use super::marks;
 use super::offer::Target;
 use super::settings::OnClientGone;
 use super::slices::Slices;
-use super::upstream::Connection;
+use super::upstream::{Connection, Cut};
 use crate::catalog::Pricing;
 use crate::dialects::Operation;
 use crate::dialects::curtail::Curtail;
 use crate::dialects::withhold::UsageWithholder;
 use crate::event::{Event, Outcome};
 use bytes::{Bytes, BytesMut};
-use futures_util::FutureExt;
 use http::header::{self, HeaderMap, HeaderValue, IntoHeaderName};
 use http::response::Parts as ResponseHead;
 use pingora_core::protocols::http::ServerSession;
-use pingora_error::ErrorType;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -103,7 +101,7 @@ pub async fn deliver(
     let ended = if whole {
         flow.whole(delivery, account, upstream).await
     } else {
-        flow.stream(delivery, account, upstream, Bytes::new()).await
+        Box::pin(flow.stream(delivery, account, upstream, Bytes::new())).await
     };
     connection.release(ended).await;
 }
@@ -181,7 +179,7 @@ impl Flow<'_> {
                     }
                     if first.len().max(body.len()) > bound {
                         // Larger than it said it would be: it streams on, with the headers that streams have.
-                        return self.stream(delivery, account, upstream, joined(first, body)).await;
+                        return Box::pin(self.stream(delivery, account, upstream, joined(first, body))).await;
                     }
                 }
                 Next::End => break,
@@ -190,9 +188,8 @@ impl Flow<'_> {
                     return false;
                 }
                 Next::Broken(outcome, detail) => {
-                    return self
-                        .broken_whole(delivery, account, upstream, joined(first, body), (outcome, detail))
-                        .await;
+                    let why = (outcome, detail);
+                    return Box::pin(self.broken_whole(delivery, account, upstream, joined(first, body), why)).await;
                 }
             }
         }
@@ -398,7 +395,7 @@ impl Flow<'_> {
             if length >= JOINED_BYTES_MAX {
                 break (Some(joined.map_or(first, BytesMut::freeze)), None);
             }
-            match self.connection.session.read_response_body().now_or_never() {
+            match self.connection.piece_that_is_here() {
                 None => break (Some(joined.map_or(first, BytesMut::freeze)), None),
                 Some(read) => match classify(read) {
                     Next::Chunk(chunk) => {
@@ -416,13 +413,13 @@ impl Flow<'_> {
         if left.is_zero() {
             return Next::Broken(Outcome::ProviderTimeout, "the `whole` timeout passed");
         }
-        self.connection.session.set_read_timeout(Some(self.idle.min(left)));
+        self.connection.set_idle_timeout(Some(self.idle.min(left)));
         if !self.client {
-            return classify(self.connection.session.read_response_body().await);
+            return classify(self.connection.piece().await);
         }
         tokio::select! {
             biased;
-            read = self.connection.session.read_response_body() => classify(read),
+            read = self.connection.piece() => classify(read),
             _gone = self.session.read_body_or_idle(true) => {
                 self.client = false;
                 if self.drain { Next::Chunk(Bytes::new()) } else { Next::ClientGone }
@@ -436,14 +433,12 @@ fn joined(first: Bytes, body: BytesMut) -> Bytes {
     if body.is_empty() { first } else { body.freeze() }
 }
 
-fn classify(read: pingora_error::Result<Option<Bytes>>) -> Next {
+fn classify(read: Result<Option<Bytes>, Cut>) -> Next {
     match read {
         Ok(Some(chunk)) => Next::Chunk(chunk),
         Ok(None) => Next::End,
-        Err(error) if *error.etype() == ErrorType::ReadTimedout => {
-            Next::Broken(Outcome::ProviderTimeout, "the `idle` timeout passed between two chunks")
-        }
-        Err(_) => Next::Broken(Outcome::ProviderCut, "the provider cut its response off"),
+        Err(Cut::Idle) => Next::Broken(Outcome::ProviderTimeout, "the `idle` timeout passed between two chunks"),
+        Err(Cut::Broken) => Next::Broken(Outcome::ProviderCut, "the provider cut its response off"),
     }
 }
 

@@ -8,6 +8,7 @@ use http::header;
 use http::response::Parts as ResponseHead;
 use pingora_core::protocols::http::ServerSession;
 use pingora_http::ResponseHeader;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -61,7 +62,7 @@ pub async fn read_whole(session: &mut ServerSession, bounds: &BodyBounds) -> Res
         return Ok(WholeBody::default());
     }
     continue_if_expected(session).await?;
-    let reading = collect(session, bounds, announced);
+    let reading = pin!(collect(session, bounds, announced));
     pingora_timeout::fast_timeout::fast_timeout(bounds.arrive_within, reading).await.unwrap_or(Err(BodyFault::TooSlow))
 }
 
@@ -115,7 +116,7 @@ pub async fn continue_if_expected(session: &mut ServerSession) -> Result<(), Bod
     let expects =
         session.get_header(header::EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     if expects {
-        session.write_continue_response().await.map_err(|_| BodyFault::ClientGone)?;
+        Box::pin(session.write_continue_response()).await.map_err(|_| BodyFault::ClientGone)?;
     }
     Ok(())
 }
@@ -129,7 +130,7 @@ async fn acquire(bounds: &BodyBounds, permits: u32) -> Result<OwnedSemaphorePerm
         return Ok(permit);
     }
     let room = Arc::clone(&bounds.room).acquire_many_owned(permits);
-    match tokio::time::timeout(bounds.room_wait_max, room).await {
+    match Box::pin(tokio::time::timeout(bounds.room_wait_max, room)).await {
         Ok(Ok(permit)) => Ok(permit),
         Ok(Err(_)) | Err(_) => Err(BodyFault::NoRoom),
     }
@@ -186,7 +187,7 @@ pub async fn refuse(session: &mut ServerSession, refusal: RefusalBody, exchange:
     let written = respond_json(session, refusal.status, &extra, refusal.body).await;
     if !session.is_body_done() {
         // A socket closed with unread bytes is reset, and the client would lose the answer that it is about to read.
-        let _ = tokio::time::timeout(LINGER_MAX, session.drain_request_body()).await;
+        let _ = tokio::time::timeout(LINGER_MAX, Box::pin(session.drain_request_body())).await;
     }
     written
 }

@@ -93,23 +93,23 @@ impl Asked {
 pub async fn exchange(proxy: &Arc<Proxy>, session: &mut ServerSession) {
     let arrived = match arrive(proxy, session) {
         Ok(arrived) => arrived,
-        Err(way) => return surface::answer(proxy, session, way).await,
+        Err(way) => return Box::pin(surface::answer(proxy, session, way)).await,
     };
     if arrived.upgrade {
-        return tunnel::run(proxy, session, &arrived).await;
+        return Box::pin(tunnel::run(proxy, session, &arrived)).await;
     }
     let asked = match read(proxy, session, &arrived).await {
         Ok(asked) => asked,
-        Err(Some(refused)) => return refuse(proxy, session, &arrived, refused).await,
+        Err(Some(refused)) => return Box::pin(refuse(proxy, session, &arrived, refused)).await,
         Err(None) => return,
     };
     let catalog = proxy.catalog.load_full();
     let targets = match targets(proxy, &catalog, &arrived, asked.facts.requested_model.as_deref()) {
         Ok(targets) => targets,
-        Err(refused) => return refuse(proxy, session, &arrived, refused).await,
+        Err(refused) => return Box::pin(refuse(proxy, session, &arrived, refused)).await,
     };
     if arrived.preview {
-        return preview::answer(proxy, session, &arrived, &asked, &targets[0]).await;
+        return Box::pin(preview::answer(proxy, session, &arrived, &asked, &targets[0])).await;
     }
     forward(proxy, session, &arrived, &asked, &targets).await;
 }
@@ -207,7 +207,7 @@ async fn read(proxy: &Proxy, session: &mut ServerSession, arrived: &Arrived) -> 
         }
         BodyShape::Multipart => {
             downstream::continue_if_expected(session).await.map_err(unread)?;
-            let (facts, prefix) = multipart_prefix(session, arrived).await.map_err(unread)?;
+            let (facts, prefix) = Box::pin(multipart_prefix(session, arrived)).await.map_err(unread)?;
             (facts, AskedBody::Streaming { prefix })
         }
         BodyShape::Opaque => {
@@ -296,7 +296,7 @@ async fn forward(
             let run = Run { proxy, arrived, asked, target, number, can_retry, more_targets };
             match run.attempt(session, &mut passes).await {
                 Attempt::Done => return,
-                Attempt::Refused(refused) => return refuse(proxy, session, arrived, refused).await,
+                Attempt::Refused(refused) => return Box::pin(refuse(proxy, session, arrived, refused)).await,
                 Attempt::Failed { failure, pause } => {
                     let is_down = target.provider.health.lock().is_down(proxy.clock.now());
                     let again = can_retry && run.may_try_again(&failure) && !is_down;
@@ -306,15 +306,15 @@ async fn forward(
                         if elsewhere {
                             break;
                         }
-                        return refuse_failed(proxy, session, arrived, last).await;
+                        return Box::pin(refuse_failed(proxy, session, arrived, last)).await;
                     }
                     tried += 1;
-                    tokio::time::sleep(pause.unwrap_or_else(|| run.pause(tried))).await;
+                    Box::pin(tokio::time::sleep(pause.unwrap_or_else(|| run.pause(tried)))).await;
                 }
             }
         }
     }
-    refuse_failed(proxy, session, arrived, last).await;
+    Box::pin(refuse_failed(proxy, session, arrived, last)).await;
 }
 
 impl Asked {

@@ -5,6 +5,7 @@
 pub mod account;
 pub mod attempt;
 pub mod caller;
+mod chunked;
 pub mod counting;
 pub mod decide;
 pub mod deliver;
@@ -16,6 +17,7 @@ pub mod fit;
 pub mod foresee;
 pub mod head;
 pub mod health;
+mod incoming;
 pub mod limits;
 pub mod links;
 pub mod marks;
@@ -53,6 +55,7 @@ use provider::Provider;
 use settings::Settings;
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::Semaphore;
@@ -163,13 +166,13 @@ impl HttpServerApp for DataPort {
             Some(Ok(false)) => return None,
             Some(Err(error)) => {
                 if *error.etype() == pingora_error::ErrorType::InvalidHTTPHeader {
-                    let _ = session.respond_error(400).await;
+                    let _ = Box::pin(session.respond_error(400)).await;
                 }
-                session.shutdown().await;
+                Box::pin(session.shutdown()).await;
                 return None;
             }
             None => {
-                session.shutdown().await;
+                Box::pin(session.shutdown()).await;
                 return None;
             }
         }
@@ -181,9 +184,13 @@ impl HttpServerApp for DataPort {
             session.set_keepalive(Some(settings.client_keepalive.as_secs().max(1)));
         }
         let _under_way = UnderWay::begin(&self.0);
-        let journey = AssertUnwindSafe(exchange::exchange(&self.0, &mut session)).catch_unwind();
-        if journey.await.is_err() {
-            exchange::broke_down(&self.0, &mut session).await;
+        // Pinned where it lies: handed on by value, it would be copied, and have its room twice.
+        let ended = {
+            let journey = pin!(exchange::exchange(&self.0, &mut session));
+            AssertUnwindSafe(journey).catch_unwind().await
+        };
+        if ended.is_err() {
+            Box::pin(exchange::broke_down(&self.0, &mut session)).await;
             return None;
         }
         let mut persistent = HttpPersistentSettings::for_session(&session);

@@ -82,7 +82,9 @@ impl Provider {
         match &self.slots {
             None => Some(None),
             Some(slots) => {
-                match tokio::time::timeout(self.settings.timeouts.connect, Arc::clone(slots).acquire_owned()).await {
+                match Box::pin(tokio::time::timeout(self.settings.timeouts.connect, Arc::clone(slots).acquire_owned()))
+                    .await
+                {
                     Ok(Ok(permit)) => Some(Some(permit)),
                     Ok(Err(_)) | Err(_) => None,
                 }

@@ -116,20 +116,20 @@ fn upgrade_head(run: &Run<'_>) -> Option<RequestHeader> {
 }
 
 async fn pump(session: &mut ServerSession, connection: &mut Connection, account: &mut Account) {
-    connection.session.set_read_timeout(None);
+    connection.set_idle_timeout(None);
     session.set_read_timeout(None);
     loop {
         tokio::select! {
             up = session.read_request_body() => match up {
                 Ok(Some(chunk)) => {
                     account.sent(chunk.len() as u64);
-                    if connection.session.write_request_body(chunk, false).await.is_err() {
+                    if !connection.write(chunk).await {
                         return;
                     }
                 }
                 Ok(None) | Err(_) => return,
             },
-            down = connection.session.read_response_body() => match down {
+            down = connection.piece() => match down {
                 Ok(Some(chunk)) => {
                     account.observe(&chunk);
                     if session.write_response_body(chunk, false).await.is_err() {

@@ -1,6 +1,7 @@
 //! Glue to pingora's upstream side: a request's head for a provider, and a connection that speaks it.
 
 use super::egress::NO_TUNNEL;
+use super::incoming::{Fault, Incoming};
 use super::provider::{NoAddress, Provider};
 use super::route;
 use super::settings::ProviderKey;
@@ -8,6 +9,7 @@ use crate::clock::Timestamp;
 use crate::dialects::{Dialect, Flavor};
 use crate::secret::Secret;
 use bytes::{BufMut, Bytes, BytesMut};
+use futures_util::FutureExt;
 use http::HeaderName;
 use http::header::{self, HeaderValue};
 use http::response::Parts as ResponseHead;
@@ -18,6 +20,7 @@ use pingora_core::upstreams::peer::{HttpPeer, Peer as _};
 use pingora_error::{Error, ErrorType};
 use pingora_http::RequestHeader;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
@@ -63,10 +66,27 @@ pub struct Line {
 
 /// A connection to a provider with one request under way.
 pub struct Connection {
-    /// Boxed, since connections are handed on often and it is large.
-    pub session: Box<HttpSession>,
+    side: Side,
     peer: Arc<HttpPeer>,
     provider: Arc<Provider>,
+}
+
+/// Who reads the response.
+enum Side {
+    /// The common call: its request has left whole.
+    Ours(Incoming),
+    /// pingora, where a body is sent in pieces, the connection may become a tunnel, or there is no body (HEAD). Boxed,
+    /// since connections are handed on often and it is large.
+    Pingora(Box<HttpSession>),
+}
+
+/// Why the rest of a response does not come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// Nothing came for as long as a provider may be silent.
+    Idle,
+    /// The connection ended, or what came is no HTTP.
+    Broken,
 }
 
 /// Why an attempt brought no response.
@@ -118,8 +138,9 @@ impl Line {
     pub async fn send(mut self, plan: &HeadPlan<'_>, body: Bytes, timeout: Duration) -> Result<Connection, Failure> {
         if plan.original.method == http::Method::HEAD {
             // pingora must have seen this head, to expect no body behind the answer's.
-            let mut connection = self.begin(head(plan).ok_or_else(unwritable)?, timeout).await?;
-            let _ = connection.session.write_request_body(body, true).await;
+            let mut connection = Box::pin(self.begin(head(plan).ok_or_else(unwritable)?, timeout)).await?;
+            let _ = connection.write(body).await;
+            connection.finish().await;
             return Ok(connection);
         }
         let joined = body.len().min(JOINED_BYTES_MAX);
@@ -130,42 +151,48 @@ impl Line {
         if joined < body.len() {
             let _ = self.write(&body[joined..], timeout).await;
         }
-        Ok(self.awaiting())
+        let side = Side::Ours(Incoming::on(self.stream));
+        Ok(Connection { side, peer: self.peer, provider: self.provider })
     }
 
     /// Sends the head of a body that comes in pieces, or of an upgrade.
     pub async fn begin(self, head: RequestHeader, timeout: Duration) -> Result<Connection, Failure> {
-        let mut connection = self.awaiting();
-        connection.session.set_write_timeout(Some(timeout));
-        let sent = connection.session.write_request_header(Box::new(head)).await;
+        let mut session =
+            Box::new(HttpSession::H1(v1::client::HttpSession::new_with_options(self.stream, &*self.peer)));
+        session.set_write_timeout(Some(timeout));
+        let sent = session.write_request_header(Box::new(head)).await;
         sent.map_err(|error| Failure::NoResponse(outward(&error)))?;
-        Ok(connection)
+        Ok(Connection { side: Side::Pingora(session), peer: self.peer, provider: self.provider })
     }
 
     async fn write(&mut self, bytes: &[u8], timeout: Duration) -> io::Result<()> {
-        let write = async {
+        let write = pin!(async {
             self.stream.write_all(bytes).await?;
             self.stream.flush().await
-        };
+        });
         pingora_timeout::fast_timeout::fast_timeout(timeout, write).await.map_err(|_| io::ErrorKind::TimedOut)?
-    }
-
-    fn awaiting(self) -> Connection {
-        let session = HttpSession::H1(v1::client::HttpSession::new_with_options(self.stream, &*self.peer));
-        Connection { session: Box::new(session), peer: self.peer, provider: self.provider }
     }
 }
 
 impl Connection {
     /// The final response head; informational ones (100, 103) are passed over, 101 is final.
     pub async fn response_head(&mut self, timeout: Duration) -> Result<ResponseHead, Failure> {
-        self.session.set_read_timeout(Some(timeout));
+        let session = match &mut self.side {
+            Side::Ours(incoming) => {
+                return incoming.head(timeout).await.map_err(|fault| match fault {
+                    Fault::TimedOut => Failure::Timeout("first_byte"),
+                    other => Failure::NoResponse(other.outward()),
+                });
+            }
+            Side::Pingora(session) => session,
+        };
+        session.set_read_timeout(Some(timeout));
         loop {
-            self.session.read_response_header().await.map_err(|error| match error.etype() {
+            Box::pin(session.read_response_header()).await.map_err(|error| match error.etype() {
                 ErrorType::ReadTimedout => Failure::Timeout("first_byte"),
                 _ => Failure::NoResponse(outward(&error)),
             })?;
-            let Some(head) = self.session.response_header() else {
+            let Some(head) = session.response_header() else {
                 return Err(Failure::NoResponse("the response has no head".to_owned()));
             };
             if !head.status.is_informational() || head.status == http::StatusCode::SWITCHING_PROTOCOLS {
@@ -174,16 +201,76 @@ impl Connection {
         }
     }
 
+    /// Longest silence between two pieces of the response; `None`: none is too long.
+    pub fn set_idle_timeout(&mut self, idle: Option<Duration>) {
+        match &mut self.side {
+            Side::Ours(incoming) => incoming.set_idle_timeout(idle),
+            Side::Pingora(session) => session.set_read_timeout(idle),
+        }
+    }
+
+    /// The next piece of the response's body; `None` at its end. May be dropped and asked again.
+    pub async fn piece(&mut self) -> Result<Option<Bytes>, Cut> {
+        match &mut self.side {
+            Side::Ours(incoming) => incoming.piece().await.map_err(Cut::from),
+            Side::Pingora(session) => {
+                Box::pin(session.read_response_body()).await.map_err(|error| match error.etype() {
+                    ErrorType::ReadTimedout => Cut::Idle,
+                    _ => Cut::Broken,
+                })
+            }
+        }
+    }
+
+    /// The same without waiting: `None` where nothing has arrived.
+    pub fn piece_that_is_here(&mut self) -> Option<Result<Option<Bytes>, Cut>> {
+        match &mut self.side {
+            Side::Ours(incoming) => Some(incoming.piece_that_is_here()?.map_err(Cut::from)),
+            Side::Pingora(_) => self.piece().now_or_never(),
+        }
+    }
+
+    /// Sends a piece of a body that comes in pieces, or into a tunnel. False: the provider reads no more.
+    pub async fn write(&mut self, bytes: Bytes) -> bool {
+        match &mut self.side {
+            Side::Ours(_) => false,
+            Side::Pingora(session) => Box::pin(session.write_request_body(bytes, false)).await.is_ok(),
+        }
+    }
+
+    /// The body that came in pieces is at its end.
+    pub async fn finish(&mut self) {
+        if let Side::Pingora(session) = &mut self.side {
+            let _ = Box::pin(session.finish_request_body()).await;
+        }
+    }
+
     /// Back among the idle ones, when the response was read to its end; closed otherwise.
     pub async fn release(self, whole: bool) {
-        match *self.session {
-            HttpSession::H1(mut session) if whole => {
-                session.respect_keepalive();
-                if let (Some(stream), Some(address)) = (session.reuse().await, self.peer.address().as_inet()) {
-                    self.provider.idle.put(*address, stream);
+        let kept = match self.side {
+            Side::Ours(incoming) => incoming.into_kept().await,
+            Side::Pingora(session) => match *session {
+                HttpSession::H1(mut session) if whole => {
+                    session.respect_keepalive();
+                    Box::pin(session.reuse()).await
                 }
-            }
-            mut broken => broken.shutdown().await,
+                mut broken => {
+                    Box::pin(broken.shutdown()).await;
+                    None
+                }
+            },
+        };
+        if let (Some(stream), Some(address)) = (kept, self.peer.address().as_inet()) {
+            self.provider.idle.put(*address, stream);
+        }
+    }
+}
+
+impl From<Fault> for Cut {
+    fn from(fault: Fault) -> Cut {
+        match fault {
+            Fault::TimedOut => Cut::Idle,
+            Fault::Closed | Fault::Malformed | Fault::Io(_) => Cut::Broken,
         }
     }
 }
