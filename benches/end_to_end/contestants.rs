@@ -61,6 +61,11 @@ pub fn start_upstream() -> Contestant {
     Contestant { name: "direct", address, process: None, _child: Some(Killed(child)), _dir: None }
 }
 
+/// Ledger, metrics and logs are on in both; the second has budgets, a request limit and a swap to decide about besides.
+const METERED: &str = "farebox, metering";
+const RULED: &str = "farebox, budgets and rules";
+const RULES: &str = include_str!("rules.yaml");
+
 /// Another build of Farebox, to be measured beside this one.
 const OTHER_BUILD: &str = "FAREBOX_BENCH_BESIDE";
 
@@ -68,9 +73,11 @@ pub fn start_all(upstream: &str) -> Vec<Contestant> {
     let direct = Contestant { name: "direct", address: upstream.to_owned(), process: None, _child: None, _dir: None };
     let mut contestants = vec![direct, pass(upstream)];
     if let Ok(other) = std::env::var(OTHER_BUILD) {
-        contestants.push(farebox("other build", &other, upstream));
+        contestants.push(farebox("other build", &other, upstream, None));
     }
-    contestants.push(farebox("farebox", env!("CARGO_BIN_EXE_farebox"), upstream));
+    let this_build = env!("CARGO_BIN_EXE_farebox");
+    contestants.push(farebox(RULED, this_build, upstream, Some(RULES)));
+    contestants.push(farebox(METERED, this_build, upstream, None));
     contestants
 }
 
@@ -82,14 +89,24 @@ fn pass(upstream: &str) -> Contestant {
     Contestant { name: "pass", address, process, _child: Some(Killed(child)), _dir: None }
 }
 
-fn farebox(name: &'static str, binary: &str, upstream: &str) -> Contestant {
+fn farebox(name: &'static str, binary: &str, upstream: &str, rules: Option<&str>) -> Contestant {
     let dir = tempfile::tempdir().unwrap();
     let address = free_address();
-    let config = dir.path().join("farebox.yaml");
-    std::fs::write(&config, format!("listen: {address}\nadmin_listen: 127.0.0.1:0\ndata_dir: {}\nthreads: 1\ndefault_provider: openai\nproviders:\n  - name: openai\n    dialect: openai\n    base_url: http://{upstream}/v1\n    key: caller\n", dir.path().join("data").display())).unwrap();
+    let mut config = format!(
+        "listen: {address}\nadmin_listen: 127.0.0.1:0\ndata_dir: {}\nthreads: 1\ndefault_provider: openai\nproviders:\n  - name: openai\n    dialect: openai\n    base_url: http://{upstream}/v1\n    key: caller\n",
+        dir.path().join("data").display()
+    );
+    if let Some(rules) = rules {
+        let folder = dir.path().join("rules");
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::write(folder.join("bench.yaml"), rules).unwrap();
+        config.push_str(&format!("rules:\n  dir: {}\n", folder.display()));
+    }
+    let path = dir.path().join("farebox.yaml");
+    std::fs::write(&path, config).unwrap();
     let log = std::fs::File::create(dir.path().join("log")).unwrap();
     let mut command = Command::new(binary);
-    command.arg("serve").arg("--config").arg(&config).env("FAREBOX_LOG_FORMAT", "json").stderr(log);
+    command.arg("serve").arg("--config").arg(&path).env("FAREBOX_LOG_FORMAT", "json").stderr(log);
     let child = spawn(command, CONTESTANT_CORE);
     wait_for(&address);
     let process = Process { pid: child.id(), request_threads: "request" };
