@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::ops::{Index, IndexMut};
+use std::ops::{Index, IndexMut, RangeInclusive};
 
 /// One kind of billable unit. The order is the order of price breakdowns and of the ledger's columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -142,20 +142,20 @@ impl TokenUsage {
 
     /// All input, cached included (OpenTelemetry: `gen_ai.usage.input_tokens`).
     pub fn input_tokens(&self) -> u64 {
-        self.sum(Kind::is_input_token)
+        self.sum(Kind::Input..=Kind::InputVideo)
     }
 
     pub fn cache_read_input_tokens(&self) -> u64 {
-        self.sum(Kind::is_cache_read)
+        self.sum(Kind::CacheRead..=Kind::CacheReadImage)
     }
 
     pub fn cache_write_input_tokens(&self) -> u64 {
-        self.sum(Kind::is_cache_write)
+        self.sum(Kind::CacheWrite5m..=Kind::CacheWrite12h)
     }
 
     /// All output, reasoning included (OpenTelemetry: `gen_ai.usage.output_tokens`).
     pub fn output_tokens(&self) -> u64 {
-        self.sum(Kind::is_output_token)
+        self.sum(Kind::Output..=Kind::OutputImage)
     }
 
     pub fn reasoning_output_tokens(&self) -> u64 {
@@ -168,11 +168,14 @@ impl TokenUsage {
 
     /// The kinds that were used, in the order of [`Kind::ALL`].
     pub fn used(&self) -> impl Iterator<Item = (Kind, u64)> + '_ {
-        Kind::ALL.into_iter().map(|kind| (kind, self[kind])).filter(|(_, units)| *units > 0)
+        let all = self.0.iter().zip(&Kind::ALL);
+        all.filter(|(units, _)| **units > 0).map(|(units, kind)| (*kind, *units))
     }
 
-    fn sum(&self, of: fn(Kind) -> bool) -> u64 {
-        self.used().filter(|(kind, _)| of(*kind)).fold(0u64, |sum, (_, units)| sum.saturating_add(units))
+    /// The kinds stand in the order of [`Kind::ALL`], those that are summed side by side.
+    fn sum(&self, kinds: RangeInclusive<Kind>) -> u64 {
+        let places = *kinds.start() as usize..=*kinds.end() as usize;
+        self.0[places].iter().fold(0u64, |sum, units| sum.saturating_add(*units))
     }
 }
 
