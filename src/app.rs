@@ -266,6 +266,7 @@ impl House {
 
     fn close(&self) {
         self.proxy.counting.finish();
+        self.proxy.settling.finish();
         let closed = self.proxy.ledger.close();
         tracing::info!(folded = closed.folded, abandoned = closed.abandoned, "stopped");
     }
@@ -480,6 +481,7 @@ fn provider_readiness(provider: &Provider) -> ProviderReadiness {
 
 fn exposition(proxy: &Proxy) -> String {
     use crate::proxy::health::State;
+    proxy.settling.catch_up();
     let metrics = &proxy.telemetry.metrics;
     let status = proxy.ledger.status();
     metrics.ledger_accepting.set(f64::from(u8::from(status.accepting)));

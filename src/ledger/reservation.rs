@@ -77,6 +77,12 @@ impl Reservation {
         &self.opening
     }
 
+    /// Some budget waits for its end.
+    pub fn holds_something(&self) -> bool {
+        let held = self.held.lock();
+        !held.claims.is_empty() || !held.limits.is_empty()
+    }
+
     /// What is held of every budget, all top-ups together.
     pub fn held(&self) -> Vec<Claim> {
         let held = self.held.lock();

@@ -6,6 +6,7 @@
 mod late;
 
 use super::Proxy;
+use super::settling::Work;
 use crate::budget::Demand;
 use crate::catalog::model::Terms;
 use crate::catalog::{Catalog, Offer, Pricing, Unpriced};
@@ -66,6 +67,25 @@ pub enum Ending {
     },
     /// Nobody said how: a panic, or the runtime ended.
     Abandoned,
+}
+
+/// What an attempt came to, as far as its caller is told.
+#[derive(Clone, Debug)]
+pub struct Made {
+    /// `None`: no price is known, or nothing is billed.
+    pub cost: Option<Usd>,
+    pub usage: TokenUsage,
+    pub usage_source: UsageSource,
+}
+
+impl Made {
+    fn of(closing: &Closing) -> Made {
+        let cost = match &closing.pricing {
+            Pricing::Priced(cost) => Some(cost.total),
+            Pricing::Unpriced(_) | Pricing::Unmetered => None,
+        };
+        Made { cost, usage: closing.usage, usage_source: closing.usage_source }
+    }
 }
 
 /// Moments of an attempt.
@@ -186,12 +206,12 @@ impl Account {
         self.hand_over(ending);
     }
 
-    /// As [`Account::settle`], and waits for the event: its cost goes into a header.
-    pub async fn settle_and_wait(mut self, ending: Ending) -> Option<Arc<Event>> {
+    /// As [`Account::settle`], and waits for what was made of it: that goes into a header.
+    pub async fn settle_and_wait(mut self, ending: Ending) -> Option<Made> {
         let open = self.close(ending)?;
         if open.wants_count() {
             let proxy = Arc::clone(&self.proxy);
-            return proxy.counting.count_and_book(&proxy, open).await;
+            return Box::pin(proxy.counting.count_and_book(&proxy, open)).await;
         }
         Some(open.book(&self.proxy, Counts::default()))
     }
@@ -236,21 +256,34 @@ impl Unsettled {
         !matches!(self.ending, Ending::NotSent { .. }) && self.status.is_none_or(|status| status < 400)
     }
 
-    /// Reading → cost → settled reservation → log line and metrics.
-    pub fn book(self, proxy: &Proxy, counts: Counts) -> Arc<Event> {
+    /// Reading → cost; then, here or on the settling thread, settled reservation → log line and metrics.
+    pub fn book(self: Box<Self>, proxy: &Arc<Proxy>, counts: Counts) -> Made {
         let catalog = proxy.catalog.load();
         let closing = Closing { deferred: self.deferred(proxy, &catalog), ..self.closing(&catalog, &counts) };
-        let beside = Beside {
+        drop(catalog);
+        let made = Made::of(&closing);
+        let work = if self.reservation.holds_something() {
+            let (event, beside) = self.charge(proxy, closing);
+            Work::Tell { event, beside }
+        } else {
+            Work::Settle { open: self, closing: Box::new(closing) }
+        };
+        proxy.settling.hand_over(proxy, work);
+        made
+    }
+
+    /// Settles the reservation: the journal has the event when this returns.
+    pub fn charge(self: Box<Self>, proxy: &Proxy, closing: Closing) -> (Arc<Event>, Box<Beside>) {
+        let beside = Box::new(Beside {
             model_label: self.call.offer.as_ref().map(|offer| Arc::clone(&offer.model.id)),
             client: self.call.client.clone(),
             detail: self.detail(),
             saved_by_swap: self.saved_by_swap(&closing),
-        };
+        });
         let choices = self.call.facts.choices.max(1);
         let event = self.reservation.settle(closing);
         learn(proxy, &event, choices);
-        proxy.telemetry.settled(&event, beside);
-        event
+        (event, beside)
     }
 
     /// List price of the same usage at the model that was asked for, less what it cost.

@@ -2,11 +2,10 @@
 //! letter never blocks another request.
 
 use super::Proxy;
-use super::account::Unsettled;
+use super::account::{Made, Unsettled};
 use super::foresee;
 use crate::catalog::Offer;
 use crate::dialects::{Dialect, Endpoint};
-use crate::event::Event;
 use crate::meter::Counts;
 use crate::tokens::bound::counted_input;
 use crate::tokens::count::{Counter, always};
@@ -25,7 +24,7 @@ use tokio::sync::oneshot;
 const QUEUE_ATTEMPTS_MAX: usize = 8_192;
 
 enum Job {
-    Book { proxy: Arc<Proxy>, open: Box<Unsettled>, told: Option<oneshot::Sender<Arc<Event>>> },
+    Book { proxy: Arc<Proxy>, open: Box<Unsettled>, told: Option<oneshot::Sender<Made>> },
     Count { prompt: Prompt, told: oneshot::Sender<Option<Counted>> },
 }
 
@@ -85,7 +84,7 @@ impl Counting {
     }
 
     /// Counts and settles on another thread, and waits for it.
-    pub async fn count_and_book(&self, proxy: &Arc<Proxy>, open: Box<Unsettled>) -> Option<Arc<Event>> {
+    pub async fn count_and_book(&self, proxy: &Arc<Proxy>, open: Box<Unsettled>) -> Option<Made> {
         let (told, heard) = oneshot::channel();
         self.enqueue(Job::Book { proxy: Arc::clone(proxy), open, told: Some(told) });
         heard.await.ok()
@@ -126,9 +125,9 @@ fn job_done(counter: &Counter, job: Job) {
     match job {
         Job::Book { proxy, open, told } => {
             let counts = counts(counter, &open);
-            let event = open.book(&proxy, counts);
+            let made = open.book(&proxy, counts);
             if let Some(told) = told {
-                let _ = told.send(event);
+                let _ = told.send(made);
             }
         }
         Job::Count { prompt, told } => {

@@ -2,7 +2,7 @@
 //! waiting are written together, and none waits for another.
 
 use super::Proxy;
-use super::account::{Account, Ending};
+use super::account::{Account, Ending, Made};
 use super::attempt::asks_for_usage;
 use super::decide::Course;
 use super::downstream;
@@ -13,11 +13,10 @@ use super::offer::Target;
 use super::settings::OnClientGone;
 use super::slices::Slices;
 use super::upstream::{Connection, Cut};
-use crate::catalog::Pricing;
 use crate::dialects::Operation;
 use crate::dialects::curtail::Curtail;
 use crate::dialects::withhold::UsageWithholder;
-use crate::event::{Event, Outcome};
+use crate::event::Outcome;
 use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderMap, HeaderValue, IntoHeaderName};
 use http::response::Parts as ResponseHead;
@@ -195,13 +194,13 @@ impl Flow<'_> {
         }
         account.ended();
         let client_stayed = self.client;
-        let event = account.settle_and_wait(if client_stayed { Ending::Finished } else { Ending::ClientGone }).await;
+        let made = account.settle_and_wait(if client_stayed { Ending::Finished } else { Ending::ClientGone }).await;
         if client_stayed {
             let mut head = downstream::end_to_end(upstream);
             delivery.mark(&mut head.headers);
             let mut body = joined(first, body);
             if delivery.arrived.endpoint.metered {
-                mark_settled(&mut head.headers, event.as_deref());
+                mark_settled(&mut head.headers, made.as_ref());
             } else {
                 body = links::made_ours(delivery.proxy, delivery.arrived, self.session, body);
             }
@@ -326,8 +325,8 @@ impl Flow<'_> {
         };
         let wants_comment = self.session.get_header("x-farebox-trailer").is_some_and(|value| value == "comment");
         if finished && self.client && wants_comment {
-            if let Some(event) = account.settle_and_wait(ending).await {
-                self.write(Bytes::from(comment(delivery.arrived, &event))).await;
+            if let Some(made) = account.settle_and_wait(ending).await {
+                self.write(Bytes::from(comment(delivery.arrived, &made))).await;
             }
         } else {
             account.settle(ending);
@@ -443,15 +442,14 @@ fn classify(read: Result<Option<Bytes>, Cut>) -> Next {
 }
 
 /// What is known once an attempt is settled.
-fn mark_settled(headers: &mut HeaderMap, event: Option<&Event>) {
-    let Some(event) = event else { return };
-    let closing = &event.closing;
-    if let Pricing::Priced(cost) = &closing.pricing {
-        put(headers, &names::COST, cost.total.to_string());
+fn mark_settled(headers: &mut HeaderMap, made: Option<&Made>) {
+    let Some(made) = made else { return };
+    if let Some(cost) = made.cost {
+        put(headers, &names::COST, cost.to_string());
     }
-    headers.insert(&names::INPUT_TOKENS, closing.usage.input_tokens().into());
-    headers.insert(&names::OUTPUT_TOKENS, closing.usage.output_tokens().into());
-    headers.insert(&names::USAGE_SOURCE, HeaderValue::from_static(closing.usage_source.name()));
+    headers.insert(&names::INPUT_TOKENS, made.usage.input_tokens().into());
+    headers.insert(&names::OUTPUT_TOKENS, made.usage.output_tokens().into());
+    headers.insert(&names::USAGE_SOURCE, HeaderValue::from_static(made.usage_source.name()));
 }
 
 /// A value that cannot stand in a header is left out.
@@ -462,16 +460,13 @@ fn put(headers: &mut HeaderMap, name: impl IntoHeaderName, value: String) {
 }
 
 /// The last SSE comment of a stream whose caller asked for it.
-fn comment(arrived: &Arrived, event: &Event) -> String {
-    let cost = match &event.closing.pricing {
-        Pricing::Priced(cost) => cost.total.to_string(),
-        Pricing::Unpriced(_) | Pricing::Unmetered => "unknown".to_owned(),
-    };
+fn comment(arrived: &Arrived, made: &Made) -> String {
+    let cost = made.cost.map_or_else(|| "unknown".to_owned(), |cost| cost.to_string());
     format!(
         ": farebox exchange={} cost={cost} input_tokens={} output_tokens={} usage_source={}\n\n",
         arrived.id,
-        event.closing.usage.input_tokens(),
-        event.closing.usage.output_tokens(),
-        event.closing.usage_source.name(),
+        made.usage.input_tokens(),
+        made.usage.output_tokens(),
+        made.usage_source.name(),
     )
 }

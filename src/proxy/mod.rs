@@ -28,6 +28,7 @@ pub mod provider;
 pub mod refusal;
 pub mod route;
 pub mod settings;
+pub mod settling;
 pub mod slices;
 pub mod standing;
 pub mod surface;
@@ -72,6 +73,7 @@ pub struct Proxy {
     pub ledger: Arc<Ledger>,
     pub lookup: Lookup,
     pub counting: counting::Counting,
+    pub settling: settling::Settling,
     pub telemetry: Arc<Telemetry>,
     pub clock: Arc<dyn Clock>,
     pub namer: caller::Namer,
@@ -117,6 +119,7 @@ impl Proxy {
             ledger: parts.ledger,
             lookup: parts.lookup,
             counting: parts.counting,
+            settling: settling::Settling::start(),
             telemetry: parts.telemetry,
             clock: parts.clock,
             namer: parts.namer,
