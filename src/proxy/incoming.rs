@@ -1,8 +1,8 @@
 //! A response as it comes off a provider's connection: HTTP/1, read by ourselves.
 //!
 //! pingora's session reads one chunk at a time through a buffer of 64 KiB, keeps two maps of the headers and copies both;
-//! most of that is for what a proxy of another kind needs (docs/decisions/0007). Here all chunks that have arrived are
-//! one piece, the head is read once, and its values are slices of what was read.
+//! most of that is for what a proxy of another kind needs (docs/decisions: own HTTP/1 towards providers). Here all chunks
+//! that have arrived are one piece, the head is read once, and its values are slices of what was read.
 //!
 //! Framing is as strict as pingora's: lengths that disagree are refused, `transfer-encoding` wins over `content-length`,
 //! and a connection on which anything is doubtful is not used again.
@@ -37,7 +37,7 @@ pub struct Incoming {
     /// Read, and not handed out yet.
     buffer: BytesMut,
     body: Body,
-    /// The provider keeps the connection, and we may.
+    /// The connection may be used again once the body was read to its end.
     keep: bool,
     idle: Option<Duration>,
 }
@@ -79,13 +79,16 @@ impl From<Malformed> for Fault {
 }
 
 impl Incoming {
-    /// What comes on this connection next is a response.
-    pub fn on(stream: Stream) -> Incoming {
-        Incoming { stream, buffer: BytesMut::new(), body: Body::Length(0), keep: false, idle: None }
+    /// What comes on this connection next is a response. `sent_whole`: its request left to the last byte; otherwise the
+    /// connection is not used again, whatever the provider says.
+    pub fn on(stream: Stream, sent_whole: bool) -> Incoming {
+        Incoming { stream, buffer: BytesMut::new(), body: Body::Length(0), keep: sent_whole, idle: None }
     }
 
-    /// The final head; informational ones (100, 103) are passed over, 101 is final.
+    /// The final head; informational ones (100, 103) are passed over, 101 is final. No piece of the body is waited for
+    /// longer either, unless another time is set.
     pub async fn head(&mut self, within: Duration) -> Result<ResponseHead, Fault> {
+        self.idle = Some(within);
         let reading = pin!(self.read_head());
         fast_timeout(within, reading).await.unwrap_or(Err(Fault::TimedOut))
     }
@@ -172,7 +175,7 @@ impl Incoming {
     fn begin_body(&mut self, head: &mut ResponseHead) -> Result<(), Fault> {
         let coded = head.headers.contains_key(header::TRANSFER_ENCODING);
         let one_one = head.version == Version::HTTP_11;
-        self.keep = keeps(&head.headers).unwrap_or(one_one) && (one_one || !coded);
+        self.keep &= keeps(&head.headers).unwrap_or(one_one) && (one_one || !coded);
         self.body = match head.status.as_u16() {
             204 | 304 => Body::Ended,
             101 => Body::ToClose,
@@ -347,7 +350,7 @@ mod tests {
                 std::future::pending::<()>().await;
             }
         });
-        Incoming::on(Box::new(Tcp::from(near)))
+        Incoming::on(Box::new(Tcp::from(near)), true)
     }
 
     async fn whole(incoming: &mut Incoming) -> Result<Vec<u8>, Fault> {

@@ -148,10 +148,8 @@ impl Line {
         wire.extend_from_slice(&body[..joined]);
         let first = self.write(&wire, timeout).await;
         first.map_err(|error| Failure::NoResponse(error.to_string()))?;
-        if joined < body.len() {
-            let _ = self.write(&body[joined..], timeout).await;
-        }
-        let side = Side::Ours(Incoming::on(self.stream));
+        let sent_whole = joined == body.len() || self.write(&body[joined..], timeout).await.is_ok();
+        let side = Side::Ours(Incoming::on(self.stream, sent_whole));
         Ok(Connection { side, peer: self.peer, provider: self.provider })
     }
 
