@@ -42,6 +42,10 @@ impl Chunked {
         let mut payload = BytesMut::new();
         loop {
             match self.next {
+                // A size of no digits would be read as 0, the end.
+                Next::Size if buffer.first().is_some_and(|byte| !byte.is_ascii_hexdigit()) => {
+                    self.next = Next::Malformed;
+                }
                 Next::Size => match httparse::parse_chunk_size(buffer) {
                     Ok(httparse::Status::Complete((line, size))) => {
                         buffer.advance(line);
