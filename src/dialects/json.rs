@@ -9,6 +9,7 @@
 //!
 //! A callback either reads the value it is offered with exactly one call, or leaves it, and then it is skipped.
 
+use crate::tokens::prompt::{Escaped, PromptText};
 use memchr::memchr2;
 use std::borrow::Cow;
 use std::ops::Range;
@@ -86,6 +87,14 @@ impl<'a> Text<'a> {
     pub fn decode_start(&self, raw_bytes_max: usize) -> Cow<'a, str> {
         let raw = self.raw.get(..raw_bytes_max).unwrap_or(self.raw);
         if memchr::memchr(b'\\', raw).is_none() { plain(raw) } else { Cow::Owned(unescape(raw)) }
+    }
+
+    /// The string as a piece of a prompt, decoded only if it must be.
+    pub fn prompt(&self, sink: &mut dyn FnMut(PromptText<'_>)) {
+        if self.size == self.raw.len() {
+            return sink(PromptText::Text(&plain(self.raw)));
+        }
+        sink(PromptText::Escaped(Escaped { raw: self.raw, size: self.size, decode: unescape }));
     }
 
     /// The string itself; borrowed where it has no escapes. What is no UTF-8 or a lone surrogate becomes U+FFFD.

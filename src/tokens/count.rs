@@ -5,8 +5,14 @@
 //! text. Long text is cut where a cut cannot change the tokens: before a space that follows a character other than
 //! white space, since no alternative of the cl100k and o200k patterns matches across it and no look-ahead sees it. The
 //! pieces let the work yield and stop; whole texts are remembered by a keyed hash.
+//!
+//! ASCII is split here ([`super::split`]), and the encoder asked only for pieces that are not known yet: searching for
+//! the next piece by the pattern is most of what an encoding takes. Words with other letters go to it as they are.
 
+use super::known::KnownPieces;
 use super::memo::Memo;
+use super::prompt::Escaped;
+use super::split::piece_end;
 use super::tokenizer::Encoding;
 use std::collections::HashSet;
 use std::sync::OnceLock;
@@ -48,6 +54,7 @@ pub struct Counter {
     o200k: Vocabulary,
     cl100k: Vocabulary,
     memo: Memo,
+    known: KnownPieces,
 }
 
 impl Counter {
@@ -62,7 +69,8 @@ impl Counter {
 
     /// `memo_key` keeps others from choosing texts whose hashes meet: random, one for a process.
     pub fn new(memo_key: [u8; 32]) -> Self {
-        Counter { o200k: Vocabulary::default(), cl100k: Vocabulary::default(), memo: Memo::new(memo_key) }
+        let (o200k, cl100k) = Default::default();
+        Counter { o200k, cl100k, memo: Memo::new(memo_key), known: KnownPieces::default() }
     }
 
     /// Loads a vocabulary now; for a thread at start-up. False when it cannot be built.
@@ -75,9 +83,15 @@ impl Counter {
         self.cell(encoding).0.get().is_some()
     }
 
-    /// Empties the memo of counted texts; vocabularies stay.
+    /// Empties the memo of counted texts, as if they were new; vocabularies and known pieces stay.
     pub fn forget(&self) {
         self.memo.forget();
+    }
+
+    /// Empties the memo and what is known of pieces; vocabularies stay.
+    pub fn forget_all(&self) {
+        self.memo.forget();
+        self.known.forget();
     }
 
     /// The tokens of `text`. Bounded: ≤ 1 s of one core a megabyte for the worst text known, some 50 ms for English.
@@ -89,6 +103,27 @@ impl Counter {
         if let Some(known) = self.memo.find(key) {
             return Ok(known);
         }
+        let count = self.anew(encoding, text, go_on)?;
+        self.memo.keep(key, count);
+        Ok(count)
+    }
+
+    /// The tokens of a text that is still escaped, which is decoded only where it is not known.
+    pub fn escaped(&self, encoding: Encoding, text: Escaped<'_>, go_on: GoOn<'_>) -> Result<Count, CalledOff> {
+        let decoded = || (text.decode)(text.raw);
+        if text.raw.len() < Self::REMEMBERED_BYTES_MIN {
+            return Ok(self.piece(encoding, &decoded()));
+        }
+        let key = self.memo.escaped_key(encoding, text.raw);
+        if let Some(known) = self.memo.find(key) {
+            return Ok(known);
+        }
+        let count = self.anew(encoding, &decoded(), go_on)?;
+        self.memo.keep(key, count);
+        Ok(count)
+    }
+
+    fn anew(&self, encoding: Encoding, text: &str, go_on: GoOn<'_>) -> Result<Count, CalledOff> {
         let mut count = Count::ZERO;
         for piece in Pieces::of(text) {
             if !go_on() {
@@ -97,16 +132,48 @@ impl Counter {
             let tokens = self.piece(encoding, piece.text);
             count.add(Count { exact: tokens.exact && !piece.hard, ..tokens });
         }
-        self.memo.keep(key, count);
         Ok(count)
     }
 
     fn piece(&self, encoding: Encoding, text: &str) -> Count {
-        let encoded = self.vocabulary(encoding).and_then(|bpe| bpe.encode(text, &HashSet::new()).ok());
-        match encoded {
-            Some((tokens, _)) => Count { tokens: tokens.len() as u64, exact: true },
+        match self.vocabulary(encoding).and_then(|bpe| self.tokens(bpe, encoding, text)) {
+            Some(tokens) => Count { tokens, exact: true },
             None => Count { tokens: guess(text), exact: false },
         }
+    }
+
+    /// `None` when the encoder refuses the text.
+    fn tokens(&self, bpe: &CoreBPE, encoding: Encoding, text: &str) -> Option<u64> {
+        let (mut tokens, mut rest) = (0, text);
+        let mut tried = Tried::default();
+        while !rest.is_empty() {
+            let (ascii, other) = split_off_ascii(rest);
+            let mut at = 0;
+            while at < ascii.len() {
+                let end = piece_end(encoding, ascii.as_bytes(), at);
+                tokens += self.known(bpe, encoding, ascii.get(at..end)?, &mut tried)?;
+                at = end;
+                if tried.repeats_little() {
+                    let counted = text.len() - rest.len() + at;
+                    return Some(tokens + encoded(bpe, text.get(counted..)?)?);
+                }
+            }
+            if !other.is_empty() {
+                tokens += self.known(bpe, encoding, other, &mut tried)?;
+            }
+            rest = rest.get(ascii.len() + other.len()..)?;
+        }
+        Some(tokens)
+    }
+
+    fn known(&self, bpe: &CoreBPE, encoding: Encoding, piece: &str, tried: &mut Tried) -> Option<u64> {
+        tried.pieces += 1;
+        if piece.len() > KnownPieces::PIECE_BYTES_MAX {
+            return encoded(bpe, piece);
+        }
+        let found = self.known.tokens(encoding, piece, |piece| encoded(bpe, piece))?;
+        tried.new += usize::from(found.is_new);
+        Some(found.tokens)
     }
 
     fn vocabulary(&self, encoding: Encoding) -> Option<&CoreBPE> {
@@ -133,6 +200,42 @@ impl std::fmt::Debug for Vocabulary {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(if self.0.get().is_some() { "loaded" } else { "not loaded" })
     }
+}
+
+/// How many pieces of a text were looked up, and how many of them were new.
+#[derive(Default)]
+struct Tried {
+    pieces: usize,
+    new: usize,
+}
+
+impl Tried {
+    /// To ask for each piece costs more than to ask for all: so many may be new, and one in so many beyond them, then
+    /// the rest of the text goes to the encoder as a whole.
+    fn repeats_little(&self) -> bool {
+        self.new > 256 + self.pieces / 8
+    }
+}
+
+/// A beginning that is all ASCII, and the few words behind it that are not. The cuts between leave the tokens as they
+/// are: no alternative of the patterns goes on from an ASCII letter or digit to white space or a mark, but for the `'` of
+/// a contraction, and no look-ahead of what ends there sees further.
+fn split_off_ascii(text: &str) -> (&str, &str) {
+    let bytes = text.as_bytes();
+    let Some(other) = bytes.iter().position(|byte| !byte.is_ascii()) else { return (text, "") };
+    let is_cut = |at: usize| {
+        let (before, behind) = (bytes[at - 1], bytes[at]);
+        before.is_ascii_alphanumeric() && behind.is_ascii() && !behind.is_ascii_alphanumeric() && behind != b'\''
+    };
+    let start = (1..other).rev().find(|at| is_cut(*at)).unwrap_or(0);
+    let end = (other + 1..bytes.len()).find(|at| is_cut(*at)).unwrap_or(bytes.len());
+    // Both are places of ASCII letters, so of whole characters.
+    (text.get(..start).unwrap_or_default(), text.get(start..end).unwrap_or_default())
+}
+
+/// What the encoder makes of a text; `None` when it refuses it.
+fn encoded(bpe: &CoreBPE, text: &str) -> Option<u64> {
+    bpe.encode(text, &HashSet::new()).ok().map(|(tokens, _)| tokens.len() as u64)
 }
 
 /// Without a tokenizer: a token for every three bytes, which is on the high side for most languages.

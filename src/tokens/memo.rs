@@ -31,8 +31,17 @@ impl Memo {
 
     /// Takes 0.2 ms a megabyte.
     pub(super) fn key(&self, encoding: Encoding, text: &str) -> Key {
+        self.key_of(encoding as u8, text.as_bytes())
+    }
+
+    /// Of a text as written in JSON, with escapes: another text than the one of the same bytes.
+    pub(super) fn escaped_key(&self, encoding: Encoding, raw: &[u8]) -> Key {
+        self.key_of(encoding as u8 | 0x80, raw)
+    }
+
+    fn key_of(&self, kind: u8, bytes: &[u8]) -> Key {
         let mut hasher = blake3::Hasher::new_keyed(&self.key);
-        hasher.update(&[encoding as u8]).update(text.as_bytes());
+        hasher.update(&[kind]).update(bytes);
         let mut key = [0; 16];
         hasher.finalize_xof().fill(&mut key);
         Key::from_le_bytes(key)
@@ -91,6 +100,7 @@ mod tests {
     fn a_text_has_another_key_in_another_encoding_and_another_process() {
         let memo = Memo::new([1; 32]);
         assert_ne!(memo.key(Encoding::O200k, "text"), memo.key(Encoding::Cl100k, "text"));
+        assert_ne!(memo.key(Encoding::O200k, "a\\n"), memo.escaped_key(Encoding::O200k, b"a\\n"));
         assert_ne!(memo.key(Encoding::O200k, "text"), Memo::new([2; 32]).key(Encoding::O200k, "text"));
     }
 }

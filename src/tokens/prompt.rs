@@ -6,10 +6,10 @@
 
 use super::count::{CalledOff, Count, Counter, GoOn};
 use super::render;
-use super::tokenizer::{Framing, Rendering, Tokenizer};
+use super::tokenizer::{Encoding, Framing, Rendering, Tokenizer};
 
 /// One text of a prompt, as the model's framing sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub enum PromptText<'a> {
     /// A new message begins (framing tokens are due); its role.
     Message(&'a str),
@@ -17,10 +17,28 @@ pub enum PromptText<'a> {
     Name(&'a str),
     /// Text of the current message.
     Text(&'a str),
+    /// The same, still with the escapes of the body's JSON.
+    Escaped(Escaped<'a>),
     /// A tool call in the history: its name, and its arguments as JSON text.
     ToolCall { name: &'a str, arguments: &'a str },
     /// A tool definition, schema or other JSON that is rendered into the prompt: its source text.
     Definition(&'a str),
+}
+
+/// A text with escapes in it: one that comes again is known by its bytes as written, and never decoded.
+#[derive(Clone, Copy)]
+pub struct Escaped<'a> {
+    /// As written, between the quotes.
+    pub raw: &'a [u8],
+    /// Bytes once decoded; above zero.
+    pub size: usize,
+    pub decode: fn(&[u8]) -> String,
+}
+
+impl std::fmt::Debug for Escaped<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        (self.decode)(self.raw).fmt(f)
+    }
 }
 
 /// Adds up a prompt as its texts come.
@@ -87,12 +105,18 @@ impl<'a> PromptTally<'a> {
                 self.plain(name);
             }
             PromptText::Text(text) => {
-                self.text_beside_calls(!text.is_empty() && !self.message_has_text, self.calls_in_message > 0);
-                self.message_has_text |= !text.is_empty();
+                self.message_text(!text.is_empty());
                 if self.in_first_system {
                     self.system_end = text.chars().next_back().or(self.system_end);
                 }
                 self.plain(text);
+            }
+            PromptText::Escaped(text) => {
+                self.message_text(true);
+                if self.in_first_system {
+                    self.system_end = (text.decode)(text.raw).chars().next_back().or(self.system_end);
+                }
+                self.escaped(text);
             }
             PromptText::ToolCall { name, arguments } => self.tool_call(name, arguments),
             PromptText::Definition(source) => self.definition(source),
@@ -184,19 +208,43 @@ impl<'a> PromptTally<'a> {
         }
     }
 
+    /// Text of a message, which a model tells from its tool calls.
+    fn message_text(&mut self, is_there: bool) {
+        self.text_beside_calls(is_there && !self.message_has_text, self.calls_in_message > 0);
+        self.message_has_text |= is_there;
+    }
+
+    /// Plain text: what its exact count lies below its bytes is known to be saved.
     fn plain(&mut self, text: &str) {
-        let counted = self.text(text).filter(|count| count.exact);
-        let saved = counted.map_or(0, |count| (text.len() as u64).saturating_sub(count.tokens));
+        let counted = self.text(text);
+        self.save(text.len(), counted);
+    }
+
+    fn escaped(&mut self, text: Escaped<'_>) {
+        let counted = self.counted(text.size, |counter, encoding, go_on| counter.escaped(encoding, text, go_on));
+        self.save(text.size, counted);
+    }
+
+    fn save(&mut self, size: usize, counted: Option<Count>) {
+        let saved = counted.filter(|count| count.exact).map_or(0, |count| (size as u64).saturating_sub(count.tokens));
         self.saved = self.saved.saturating_add(saved);
     }
 
     /// `None`: called off.
     fn text(&mut self, text: &str) -> Option<Count> {
+        self.counted(text.len(), |counter, encoding, go_on| counter.text(encoding, text, go_on))
+    }
+
+    fn counted(
+        &mut self,
+        size: usize,
+        count: impl FnOnce(&Counter, Encoding, GoOn<'_>) -> Result<Count, CalledOff>,
+    ) -> Option<Count> {
         if self.called_off {
             return None;
         }
-        self.text_bytes += text.len() as u64;
-        let counted = self.counter.text(self.tokenizer.encoding, text, self.go_on).ok();
+        self.text_bytes += size as u64;
+        let counted = count(self.counter, self.tokenizer.encoding, self.go_on).ok();
         match counted {
             Some(count) => self.text.add(count),
             None => self.called_off = true,

@@ -32,7 +32,7 @@ pub fn read_request(endpoint: &Endpoint, body: &[u8]) -> Result<RequestFacts, Ma
 pub fn prompt_texts(_endpoint: &Endpoint, body: &[u8], sink: &mut dyn FnMut(PromptText<'_>)) {
     let _ = walk(body, &mut |part| match part {
         Part::Message(role) => sink(PromptText::Message(&role)),
-        Part::System(text) | Part::Text(text) => sink(PromptText::Text(&text.decode())),
+        Part::System(text) | Part::Text(text) => text.prompt(sink),
         Part::Json(json) => sink(PromptText::Text(&String::from_utf8_lossy(json))),
         Part::Tool { json, .. } | Part::Schema(json) => sink(PromptText::Definition(&String::from_utf8_lossy(json))),
         Part::Call { name, arguments } => {

@@ -49,7 +49,7 @@ pub fn prompt_texts(endpoint: &Endpoint, body: &[u8], sink: &mut dyn FnMut(Promp
         Piece::Message { .. } if !has_messages => {}
         Piece::Message { role } => sink(PromptText::Message(&role.map_or("user".into(), |role| role.decode()))),
         Piece::Name(name) => sink(PromptText::Name(&name.decode())),
-        Piece::Text(text) => sink(PromptText::Text(&text.decode())),
+        Piece::Text(text) => text.prompt(sink),
         Piece::Call { name, arguments } => sink(PromptText::ToolCall {
             name: &name.map(|name| name.decode()).unwrap_or_default(),
             arguments: &arguments.map(|arguments| arguments.decode()).unwrap_or_default(),

@@ -108,8 +108,94 @@ fn nothing_is_loaded_before_it_is_needed() {
     assert!(counter.is_loaded(Encoding::O200k) && !counter.is_loaded(Encoding::Cl100k));
 }
 
+/// What tiktoken-rs itself says of the whole text.
+fn tiktoken(encoding: Encoding, text: &str) -> u64 {
+    encoded(counter().vocabulary(encoding).expect("it is embedded"), text).expect("no run of a million blanks")
+}
+
+#[test]
+fn real_texts_count_as_tiktoken_counts_them_new_and_known() {
+    let texts = [
+        include_str!("../../../README.md"),
+        include_str!("../../../config/farebox.yaml"),
+        include_str!("../count.rs"),
+        include_str!("tests.rs"),
+        include_str!("../../../Cargo.lock"),
+        include_str!("../../../grafana/dashboards/farebox-spend.json"),
+    ];
+    let counter = Counter::new([3; 32]);
+    for (encoding, text) in Encoding::ALL.into_iter().flat_map(|encoding| texts.map(|text| (encoding, text))) {
+        let whole = Count { tokens: tiktoken(encoding, text), exact: true };
+        for _ in 0..2 {
+            assert_eq!(counter.text(encoding, text, &mut always), Ok(whole), "{}", &text[..40]);
+            counter.forget();
+        }
+    }
+}
+
+/// Base64, and other text in which no piece comes again.
+#[test]
+fn a_text_that_never_repeats_counts_as_tiktoken_counts_it() {
+    let mut state = 9u32;
+    let letters = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let random: String = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        char::from(letters[(state >> 26) as usize])
+    })
+    .take(60_000)
+    .collect();
+    for encoding in Encoding::ALL {
+        assert_eq!(tokens(encoding, &random), Count { tokens: tiktoken(encoding, &random), exact: true });
+    }
+}
+
+#[test]
+fn an_escaped_text_counts_as_what_it_stands_for_and_is_decoded_once() {
+    let text = "let \"it\" be\n\tso; ".repeat(100);
+    let raw = serde_json::to_string(&text).expect("a string");
+    let escaped = Escaped {
+        raw: raw[1..raw.len() - 1].as_bytes(),
+        size: text.len(),
+        decode: |raw| serde_json::from_str(&format!("\"{}\"", std::str::from_utf8(raw).expect("UTF-8"))).expect("JSON"),
+    };
+    let counter = Counter::new([9; 32]);
+    let first = counter.escaped(Encoding::O200k, escaped, &mut always);
+    assert_eq!(first, Ok(Count { tokens: tiktoken(Encoding::O200k, &text), exact: true }));
+    let known = Escaped { decode: |_| panic!("decoded again"), ..escaped };
+    assert_eq!(counter.escaped(Encoding::O200k, known, &mut always), first);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1_500))]
+
+    #[test]
+    fn any_ascii_is_split_as_tiktoken_splits_it(
+        text in "([ \t\n\r\x0b\x0c]{0,3}([a-zA-Z]{0,5}'?[sStTmMdDrReEvVlL]{0,3}|[0-9]{1,5}|[!-/:-@\\[-`{-~]{1,3}[/\r\n]{0,2}|[\x00-\x7f]{0,3})){1,20}"
+    ) {
+        for encoding in Encoding::ALL {
+            prop_assert_eq!(counter().piece(encoding, &text).tokens, tiktoken(encoding, &text), "{:?}", text);
+        }
+    }
+
+    #[test]
+    fn any_bytes_below_128_are_split_as_tiktoken_splits_them(bytes in proptest::collection::vec(0u8..128, 0..24)) {
+        let text = String::from_utf8(bytes).expect("ASCII");
+        for encoding in Encoding::ALL {
+            prop_assert_eq!(counter().piece(encoding, &text).tokens, tiktoken(encoding, &text), "{:?}", text);
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn other_letters_between_ascii_leave_the_count_as_it_is(words in proptest::collection::vec("[a-zA-Z]{1,9}|[a-z]{0,3}é[a-z]{0,4}|[0-9]{1,4}|[’'][sS]|[!-/:-@]{1,2}|計量|[\\PC\n ]{1,3}|'ſ| {1,3}", 100..300)) {
+        let text = words.concat();
+        for encoding in Encoding::ALL {
+            prop_assert_eq!(counter().piece(encoding, &text).tokens, tiktoken(encoding, &text));
+        }
+    }
 
     #[test]
     fn any_safe_cut_leaves_the_count_as_it_is(text in "([ \t\n]{0,4}([a-zA-Z']{0,9}|[0-9]{1,5}|[.,!?/\\-]{1,3}|\\PC{0,3})){1,40}", from in 0usize..60) {

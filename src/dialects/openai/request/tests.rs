@@ -18,6 +18,7 @@ fn texts_at(path: &str, body: &str) -> Vec<String> {
             PromptText::Message(role) => format!("<{role}>"),
             PromptText::Name(name) => format!("name {name}"),
             PromptText::Text(text) => text.to_owned(),
+            PromptText::Escaped(text) => (text.decode)(text.raw),
             PromptText::ToolCall { name, arguments } => format!("{name}({arguments})"),
             PromptText::Definition(raw) => format!("definition {raw}"),
         });
