@@ -148,9 +148,13 @@ pub(super) fn flush(connection: &mut Connection) -> rusqlite::Result<()> {
     for (place, rollup) in ROLLUPS.iter().enumerate() {
         let mut sums: Vec<(Key, Values)> = coalesced.take(place).into_iter().collect();
         sums.sort_unstable_by_key(|(key, _)| *key);
-        let mut upsert = transaction.prepare_cached(&upsert_sql(rollup))?;
-        for (key, values) in sums {
-            upsert.execute(params_from_iter(key[..=rollup.dimensions.len()].iter().chain(&values)))?;
+        // A few kinds of units are used at all: the rest is neither bound nor added.
+        let used = |measure: &usize| sums.iter().any(|(_, values)| values[*measure] != 0);
+        let used: Vec<usize> = (0..COUNT).filter(used).collect();
+        let mut upsert = transaction.prepare_cached(&upsert_sql(rollup, &used))?;
+        for (key, values) in &sums {
+            let values = used.iter().map(|measure| &values[*measure]);
+            upsert.execute(params_from_iter(key[..=rollup.dimensions.len()].iter().chain(values)))?;
         }
     }
     transaction.execute("DELETE FROM unrolled", [])?;
@@ -184,15 +188,22 @@ pub(super) fn key_columns(rollup: &Rollup) -> Vec<&'static str> {
     std::iter::once("t").chain(rollup.dimensions.iter().map(Dimension::rollup_column)).collect()
 }
 
-fn upsert_sql(rollup: &Rollup) -> String {
+/// Adds to the measures that are `used`; the others of a new row are zero.
+fn upsert_sql(rollup: &Rollup, used: &[usize]) -> String {
     let keys = key_columns(rollup).join(", ");
     let names: Vec<&str> = MEASURES.iter().map(|measure| measure.name.as_str()).collect();
-    let places = vec!["?"; rollup.dimensions.len() + 1 + names.len()].join(", ");
-    let sets: Vec<String> = names.iter().map(|name| format!("{name} = {name} + excluded.{name}")).collect();
+    let key_places = vec!["?"; rollup.dimensions.len() + 1];
+    let places = (0..COUNT).map(|measure| if used.contains(&measure) { "?" } else { "0" });
+    let places: Vec<&str> = key_places.into_iter().chain(places).collect();
+    let adds = |measure: &usize| format!("{name} = {name} + excluded.{name}", name = names[*measure]);
+    let action = match used {
+        [] => "NOTHING".to_owned(),
+        used => format!("UPDATE SET {}", used.iter().map(adds).collect::<Vec<_>>().join(", ")),
+    };
     format!(
-        "INSERT INTO {} ({keys}, {}) VALUES ({places}) ON CONFLICT ({keys}) DO UPDATE SET {}",
+        "INSERT INTO {} ({keys}, {}) VALUES ({}) ON CONFLICT ({keys}) DO {action}",
         rollup.table,
         names.join(", "),
-        sets.join(", ")
+        places.join(", ")
     )
 }
