@@ -1,21 +1,19 @@
 //! What the store costs: microseconds an event to fold and to roll up, seconds to export, milliseconds of the common
 //! questions, on a ledger of many keys, users and models.
 //!
-//! `cargo bench --bench store [-- EVENTS]` (default 1,000,000; 2,000 keys, 5,000 users, 20 models). Half of them come as
+//! `benches/run store [EVENTS]` (default 1,000,000; 2,000 keys, 5,000 users, 20 models). Half of them come as
 //! from a live node, 20,000 a second; the other half is spread over 30 days, so that almost nothing falls together: the
 //! worst case of the rollups.
-#![expect(clippy::unwrap_used, reason = "a bench stops at the first surprise")]
 
-mod month;
-
+use super::machine::{cpu_time, memory_peak_kib};
+use super::month::{DAYS, START, event};
 use farebox::event::Event;
 use farebox::queries::{Export, ask};
 use farebox::store::{EventQuery, Filter, JournalPosition, Reader, Store, TimeRange, UsageQuery};
-use month::{DAYS, START, cpu_time, event, memory_peak_kib};
 use std::time::{Duration, Instant};
 
-fn main() {
-    let events: u64 = std::env::args().skip(1).find_map(|word| word.parse().ok()).unwrap_or(1_000_000);
+pub fn run(words: &[String]) {
+    let events: u64 = words.iter().find_map(|word| word.parse().ok()).unwrap_or(1_000_000);
     let dir = tempfile::tempdir().unwrap();
     let mut store = Store::open(dir.path(), START).unwrap();
     let second = 1_000_000;
@@ -56,7 +54,7 @@ fn fold(store: &mut Store, what: &str, events: u64, batch: u64, apart: i64) {
     folding += start.elapsed();
     let cpu = cpu_time().saturating_sub(cpu).saturating_sub(making);
     println!(
-        "fold {made} {what} events in batches of {batch}: {:.0} events/s, {:.1} µs CPU an event, longest {longest:?}",
+        "fold {made} {what} events in batches of {batch}: {:.0} events/s (goal: 20,000), {:.1} µs CPU an event (goal: 35), longest {longest:?}",
         made as f64 / folding.as_secs_f64(),
         cpu.as_secs_f64() * 1e6 / made as f64,
     );
@@ -70,7 +68,7 @@ fn export(reader: &Reader) {
         bytes += chunk.len();
     }
     println!(
-        "export {} rows, {} MB: {:?}, {:?} CPU; peak memory {} MB, {} MB before",
+        "export {} rows, {} MB: {:.2?}, {:.2?} CPU (goal: 5 s a million); peak memory {} MB, {} MB before",
         export.rows(),
         bytes >> 20,
         start.elapsed(),

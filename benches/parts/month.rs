@@ -1,5 +1,4 @@
-//! A month of a ledger, made up: who and what are spread without a pattern, and the same each time. And what a bench
-//! says of its own process.
+//! A month of a ledger, made up: who and what are spread without a pattern, and the same each time.
 
 use farebox::catalog::{Cost, Pricing};
 use farebox::clock::Timestamp;
@@ -10,7 +9,6 @@ use farebox::money::{Rate, Usd};
 use farebox::tenants::{Attribution, Caller};
 use farebox::tokens::usage::{Kind, TokenUsage, UsageSource};
 use std::sync::Arc;
-use std::time::Duration;
 
 /// 2026-11-01T00:00:00Z
 pub const START: Timestamp = Timestamp(1_793_491_200_000_000);
@@ -96,24 +94,4 @@ pub fn event(n: u64, apart: i64, salt: u64) -> Event {
         },
         charges: Vec::new(),
     }
-}
-
-/// User and system time of this process so far.
-pub fn cpu_time() -> Duration {
-    // SAFETY: a zeroed `rusage` is a valid one, and the call only writes into it.
-    #[expect(unsafe_code, reason = "the standard library does not tell what a process used")]
-    let usage = unsafe {
-        let mut usage: libc::rusage = std::mem::zeroed();
-        libc::getrusage(libc::RUSAGE_SELF, &mut usage);
-        usage
-    };
-    let of = |time: libc::timeval| Duration::new(time.tv_sec as u64, time.tv_usec as u32 * 1_000);
-    of(usage.ru_utime) + of(usage.ru_stime)
-}
-
-/// The largest resident size so far.
-pub fn memory_peak_kib() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    line.and_then(|line| line.trim().split(' ').next()?.parse().ok()).unwrap_or_default()
 }

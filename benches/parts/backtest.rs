@@ -1,11 +1,10 @@
 //! What a backtest costs: a month of a ledger, 1,000,000 calls of 2,000 keys in 40 teams, through a dozen rules.
 //!
-//! `cargo bench --bench backtest [-- EVENTS]`. Goal: 1,000,000 events in less than 10 s, in constant memory apart from
+//! `benches/run backtest [EVENTS]`. Goal: 1,000,000 events in less than 10 s, in constant memory apart from
 //! the budgets' instances.
-#![expect(clippy::unwrap_used, reason = "a bench stops at the first surprise")]
 
-mod month;
-
+use super::machine::{cpu_time, memory_peak_kib};
+use super::month::{self, DAYS, START};
 use farebox::backtest::{Backtest, Premises, replay};
 use farebox::catalog::{Catalog, Terms, file};
 use farebox::dialects::Dialect;
@@ -13,7 +12,6 @@ use farebox::event::Event;
 use farebox::money::pico_to_decimal;
 use farebox::rules::syntax;
 use farebox::store::{JournalPosition, Reader, Store, TimeRange};
-use month::{DAYS, START, cpu_time, memory_peak_kib};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -42,8 +40,8 @@ limits:
   - {name: no-dear-call, cost_per_call: 2 USD}
 ";
 
-fn main() {
-    let events: u64 = std::env::args().skip(1).find_map(|word| word.parse().ok()).unwrap_or(1_000_000);
+pub fn run(words: &[String]) {
+    let events: u64 = words.iter().find_map(|word| word.parse().ok()).unwrap_or(1_000_000);
     let catalog = Arc::new(file::load(file::SHIPPED, &[]).unwrap());
     let dir = tempfile::tempdir().unwrap();
     let mut store = Store::open(dir.path(), START).unwrap();
@@ -66,7 +64,7 @@ fn main() {
         let took = start.elapsed();
         let report = backtest.finish();
         println!(
-            "{what}: {} calls in {took:.2?}, {:.2?} CPU, {:.1} µs a call; peak memory {} MB, {} MB before",
+            "{what}: {} calls in {took:.2?} (goal: 10 s a million), {:.2?} CPU, {:.1} µs a call; peak memory {} MB, {} MB before",
             report.calls,
             cpu_time().saturating_sub(cpu),
             took.as_secs_f64() * 1e6 / report.calls as f64,

@@ -1,9 +1,9 @@
 //! What the ledger costs: microseconds of an admission and a settlement at a steady pace, with the syncer and the
 //! folder into SQLite at work; and how many events a second the folder sustains.
 //!
-//! `cargo bench --bench journal [-- SECONDS]`. The first lines are the numbers; the machine's disk decides the tails.
-#![expect(clippy::unwrap_used, reason = "a bench stops at the first surprise")]
+//! `benches/run journal [SECONDS]`. The first lines are the numbers; the machine's disk decides the tails.
 
+use super::machine::percentiles;
 use farebox::catalog::{Cost, Pricing};
 use farebox::clock::{Clock, SystemClock, Timestamp};
 use farebox::dialects::{Dialect, Operation};
@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 /// Calls of one pace come in bunches of a millisecond, as a sleeping generator can make them.
 const BUNCH: Duration = Duration::from_millis(1);
 
-fn main() {
-    let seconds = std::env::args().skip(1).find_map(|word| word.parse().ok()).unwrap_or(5);
+pub fn run(words: &[String]) {
+    let seconds = words.iter().find_map(|word| word.parse().ok()).unwrap_or(5);
     for (calls_per_second, threads) in [(1_000, 1), (10_000, 1), (10_000, 4)] {
         paced(calls_per_second, threads, Duration::from_secs(seconds));
     }
@@ -45,8 +45,8 @@ fn paced(calls_per_second: u32, threads: u32, length: Duration) {
     }
     let status = ledger.status();
     println!("{calls_per_second} calls/s from {threads} thread(s), {} calls:", reserve.len());
-    println!("  reserve {}", percentiles(&mut reserve));
-    println!("  settle  {}", percentiles(&mut settle));
+    println!("  reserve {} (goal: p50 6 µs, p99 50)", percentiles(&mut reserve));
+    println!("  settle  {} (goal: the same)", percentiles(&mut settle));
     println!("  backlog {} events; refused or waiting: {}", status.backlog_events, !status.accepting);
 }
 
@@ -162,10 +162,4 @@ fn call(ledger: &Ledger, now: Timestamp) -> (Opening, Closing) {
         deferred: None,
     };
     (opening, closing)
-}
-
-fn percentiles(lengths: &mut [Duration]) -> String {
-    lengths.sort_unstable();
-    let at = |share: f64| lengths[((lengths.len() - 1) as f64 * share) as usize].as_nanos() as f64 / 1_000.0;
-    format!("p50 {:.1} µs, p99 {:.1}, p99.9 {:.1}, max {:.0}", at(0.5), at(0.99), at(0.999), at(1.0))
 }
