@@ -28,19 +28,25 @@ impl<'b> Line<'b> {
     pub fn text(&mut self, text: Option<&str>) {
         self.comma();
         let Some(text) = text else { return };
-        let quoted = text.bytes().any(|byte| matches!(byte, b'"' | b',' | b'\r' | b'\n'));
+        let bytes = text.as_bytes();
+        let quoted = memchr::memchr3(b'"', b',', b'\n', bytes).is_some() || memchr::memchr(b'\r', bytes).is_some();
         if quoted {
             self.buffer.push(b'"');
         }
-        if text.starts_with(['=', '+', '-', '@', '\t', '\r']) {
+        if matches!(bytes.first(), Some(b'=' | b'+' | b'-' | b'@' | b'\t' | b'\r')) {
             self.buffer.push(b'\'');
         }
-        if quoted {
-            self.buffer.extend_from_slice(text.replace('"', "\"\"").as_bytes());
-            self.buffer.push(b'"');
-        } else {
-            self.buffer.extend_from_slice(text.as_bytes());
+        if !quoted {
+            self.buffer.extend_from_slice(bytes);
+            return;
         }
+        let mut from = 0;
+        for quote in memchr::memchr_iter(b'"', bytes) {
+            self.buffer.extend_from_slice(&bytes[from..=quote]);
+            from = quote;
+        }
+        self.buffer.extend_from_slice(&bytes[from..]);
+        self.buffer.push(b'"');
     }
 
     /// Something whose writing needs no quotes: an id, a number.
@@ -125,33 +131,44 @@ impl<'b> Line<'b> {
     }
 }
 
-/// Writes moments, remembering the date and time of the last second: rows come in order of time.
+/// Writes moments, remembering the date of the last one: rows come in order of time.
 #[derive(Debug, Default)]
 pub struct Moments {
-    second: Option<i64>,
-    text: String,
+    day: Option<i64>,
+    date: String,
 }
+
+const DAY_MICROS: i64 = 86_400_000_000;
 
 impl Moments {
     /// `2026-11-21T23:07:33.123456Z`, the same text as [`Timestamp::to_rfc3339`].
     pub fn write(&mut self, line: &mut Line<'_>, moment: Timestamp) {
-        if self.second != Some(moment.as_seconds()) {
-            self.text = moment.to_rfc3339();
-            self.second = Some(moment.as_seconds());
+        let day = moment.as_micros().div_euclid(DAY_MICROS);
+        if self.day != Some(day) {
+            let text = moment.to_rfc3339();
+            let Some((date, _)) = text.split_once('T') else { return line.plain(text) };
+            self.date = date.to_owned();
+            self.day = Some(day);
         }
         line.comma();
-        match self.text.rsplit_once('.') {
-            Some((seconds, _)) => {
-                let mut micros = moment.as_micros().rem_euclid(1_000_000) as u32;
-                let mut fraction = *b".000000Z";
-                for digit in fraction[1..7].iter_mut().rev() {
-                    *digit = b'0' + (micros % 10) as u8;
-                    micros /= 10;
-                }
-                line.buffer.extend_from_slice(seconds.as_bytes());
-                line.buffer.extend_from_slice(&fraction);
-            }
-            None => line.buffer.extend_from_slice(moment.to_rfc3339().as_bytes()),
+        let micros = moment.as_micros().rem_euclid(DAY_MICROS);
+        let seconds = micros / 1_000_000;
+        let mut clock = *b"T00:00:00.000000Z";
+        two_digits(&mut clock[1..3], seconds / 3_600);
+        two_digits(&mut clock[4..6], seconds / 60 % 60);
+        two_digits(&mut clock[7..9], seconds % 60);
+        let mut fraction = micros % 1_000_000;
+        for digit in clock[10..16].iter_mut().rev() {
+            *digit = b'0' + (fraction % 10) as u8;
+            fraction /= 10;
         }
+        line.buffer.extend_from_slice(self.date.as_bytes());
+        line.buffer.extend_from_slice(&clock);
     }
+}
+
+/// Of a number below 100.
+fn two_digits(place: &mut [u8], number: i64) {
+    place[0] = b'0' + (number / 10) as u8;
+    place[1] = b'0' + (number % 10) as u8;
 }

@@ -179,14 +179,17 @@ fn every_group_is_found_again_under_its_name() {
 
 proptest! {
     #[test]
-    fn money_and_moments_in_csv_are_the_same_texts_as_elsewhere(pico in any::<i64>(), shift in 0u32..63, micros in -1_000_000_000_000_000i64..4_000_000_000_000_000) {
+    fn money_and_moments_in_csv_are_the_same_texts_as_elsewhere(pico in any::<i64>(), shift in 0u32..63, micros in -1_000_000_000_000_000i64..4_000_000_000_000_000, later in 0i64..200_000_000_000) {
         let pico = i128::from(pico >> shift);
         let mut buffer = Vec::new();
         csv::Line::new(&mut buffer).money(Some(pico));
         prop_assert_eq!(String::from_utf8(buffer).unwrap(), pico_to_decimal(pico));
-        let mut buffer = Vec::new();
-        csv::Moments::default().write(&mut csv::Line::new(&mut buffer), Timestamp(micros));
-        prop_assert_eq!(String::from_utf8(buffer).unwrap(), Timestamp(micros).to_rfc3339());
+        let mut moments = csv::Moments::default();
+        for moment in [Timestamp(micros), Timestamp(micros + later)] {
+            let mut buffer = Vec::new();
+            moments.write(&mut csv::Line::new(&mut buffer), moment);
+            prop_assert_eq!(String::from_utf8(buffer).unwrap(), moment.to_rfc3339());
+        }
     }
 }
 

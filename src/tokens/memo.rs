@@ -40,11 +40,12 @@ impl Memo {
     }
 
     fn key_of(&self, kind: u8, bytes: &[u8]) -> Key {
-        let mut hasher = blake3::Hasher::new_keyed(&self.key);
-        hasher.update(&[kind]).update(bytes);
-        let mut key = [0; 16];
-        hasher.finalize_xof().fill(&mut key);
-        Key::from_le_bytes(key)
+        // A key for each kind, and one go: the kind before the bytes would put them out of step with the vectors.
+        let mut own = self.key;
+        own[31] ^= kind;
+        let hash = blake3::keyed_hash(&own, bytes);
+        let (first, _) = hash.as_bytes().split_at(size_of::<Key>());
+        first.iter().fold(0, |key, byte| key << 8 | Key::from(*byte))
     }
 
     pub(super) fn find(&self, key: Key) -> Option<Count> {

@@ -1,5 +1,6 @@
 use super::*;
 use crate::tokens::facts::{ImageDetail, ImagePart};
+use crate::tokens::prompt::PromptText;
 use crate::tokens::usage::Kind;
 
 fn messages() -> Endpoint {
@@ -12,7 +13,10 @@ fn facts_of(body: &str) -> RequestFacts {
 
 fn texts_of(body: &str) -> Vec<String> {
     let mut texts = Vec::new();
-    prompt_texts(&messages(), body.as_bytes(), &mut |text| texts.push(format!("{text:?}")));
+    prompt_texts(&messages(), body.as_bytes(), &mut |text| match text {
+        PromptText::Escaped(text) => texts.push(format!("Text({:?})", (text.decode)(text.raw))),
+        text => texts.push(format!("{text:?}")),
+    });
     texts
 }
 
