@@ -17,12 +17,13 @@ use crate::ledger::Ledger;
 use crate::proxy::caller::Namer;
 use crate::proxy::counting::Counting;
 use crate::proxy::provider::Provider;
-use crate::proxy::settings::Access;
+use crate::proxy::settings::{Access, ProviderSettings};
 use crate::proxy::{DataPort, Parts, Proxy};
 use crate::queries::lately::{Answers, answers_lately};
 use crate::queries::view::ExchangeView;
 use crate::store::Reader;
-use crate::telemetry::{Log, Metrics, Reloaded, Telemetry};
+use crate::telemetry::otel::Served;
+use crate::telemetry::{Log, Metrics, Otel, Reloaded, Telemetry};
 use crate::tokens::count::Counter;
 use crate::tokens::history::Who;
 use arc_swap::ArcSwap;
@@ -31,6 +32,7 @@ use pingora_core::listeners::tls::TlsSettings;
 use pingora_core::server::Fds;
 use pingora_core::services::Service as _;
 use pingora_core::services::listening::Service;
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -99,6 +101,8 @@ impl House {
         let names: Vec<&str> = settings.proxy.providers.iter().map(|provider| &*provider.name).collect();
         let metrics = Metrics::new(&settings.metrics, &names, env!("CARGO_PKG_VERSION"));
         let metrics = metrics.map_err(|error| Failure::Fault(error.to_string()))?;
+        let otel = Otel::start(&settings.otel, settings.metrics.gen_ai, served(settings), &metrics);
+        let otel = otel.map_err(|why| Failure::Fault(format!("OpenTelemetry cannot be started: {why}")))?;
         metrics.catalog_in_force(catalog.models(None).len(), catalog.version());
         metrics.in_force(Reloaded::Catalog, true, clock.now());
         metrics.ledger_queue_capacity.set(f64_of(settings.ledger.backlog_events_max));
@@ -116,7 +120,7 @@ impl House {
             ledger: Arc::new(ledger),
             lookup: Arc::new(move |id| attempts_of(&asked, id)),
             counting: Counting::start(counter, COUNTING_THREADS),
-            telemetry: Arc::new(Telemetry::new(metrics, log)),
+            telemetry: Arc::new(Telemetry::new(metrics, otel, log)),
             clock: Arc::clone(&clock),
             namer: Namer::new(kept_key(&settings.data_dir)?),
             keyring: doorkeeper.as_ref().map(|doorkeeper| doorkeeper.keyring()),
@@ -268,6 +272,7 @@ impl House {
         self.proxy.counting.finish();
         self.proxy.settling.finish();
         let closed = self.proxy.ledger.close();
+        self.proxy.telemetry.otel.finish();
         tracing::info!(folded = closed.folded, abandoned = closed.abandoned, "stopped");
     }
 
@@ -283,6 +288,17 @@ impl House {
             metrics: Arc::new(move || exposition(&shown)),
         }
     }
+}
+
+/// The providers as OpenTelemetry's conventions name them.
+fn served(settings: &Settings) -> HashMap<Arc<str>, Served> {
+    let providers = settings.proxy.providers.iter();
+    let one = |provider: &ProviderSettings| {
+        let url = &provider.base_url;
+        let served = Served::new(&provider.name, (provider.dialect, provider.flavor), (&url.host, url.port));
+        (Arc::clone(&provider.name), served)
+    };
+    providers.map(one).collect()
 }
 
 /// Tells the estimates how long answers were lately. Beside the start: a call that comes first is estimated without.
@@ -509,7 +525,7 @@ fn exposition(proxy: &Proxy) -> String {
         metrics.provider_failures.with_label_values(&name).set(f64::from(health.failures_in_a_row()));
         metrics.provider_key_refused.with_label_values(&name).set(f64::from(u8::from(health.key_is_refused())));
     }
-    metrics.text()
+    proxy.telemetry.exposition()
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a count as Prometheus writes it")]

@@ -12,3 +12,4 @@ mod simulator;
 mod support;
 mod tenants;
 mod torture;
+mod traces;

@@ -18,6 +18,7 @@ use crate::proxy::settings::{
     Settings as ProxySettings, Timeouts,
 };
 use crate::secret::Secret;
+use crate::telemetry::otel::{self, Conventions, OtelSettings, Unfit};
 use crate::telemetry::{LogFormat, LogSettings, MetricsSettings};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -68,6 +69,7 @@ pub fn settings(file: &File, every_preset: bool, variables: &Variables, notes: &
         alerts: receivers::settings(&file.receivers, variables, notes),
         log: LogSettings { format: or(&file.log_format, LogFormat::Auto), level: log_level(file, notes) },
         metrics: metrics(file),
+        otel: otel(variables, notes),
         threads: file.threads.as_ref().map_or_else(threads, |threads| threads.value as usize),
         upgrade: false,
     };
@@ -87,7 +89,17 @@ fn metrics(file: &File) -> MetricsSettings {
         teams: names(&file.metrics_teams),
         projects: names(&file.metrics_projects),
         series_max: or(&file.metrics_series_max, 20_000) as usize,
+        gen_ai: or(&file.metrics_gen_ai, Conventions::default()),
     }
+}
+
+/// OpenTelemetry has its own variables.
+fn otel(variables: &Variables, notes: &Notes) -> OtelSettings {
+    let (settings, unfit) = otel::read(variables);
+    for Unfit { variable, what, remedy } in unfit {
+        notes.fault(&Origin::Variable(variable), what, remedy);
+    }
+    settings
 }
 
 fn threads() -> usize {
@@ -250,7 +262,6 @@ impl Building<'_> {
             dialect,
             flavor: or(&written.flavor, preset.map_or(Flavor::Standard, |preset| preset.flavor)),
             proxy: egress::chosen(&path, written.proxy.as_ref(), &base_url, self.variables, self.notes),
-            base_url,
             key: self.key(name, preset, written),
             headers: self.headers(name, written),
             timeouts: Timeouts {
@@ -268,6 +279,8 @@ impl Building<'_> {
                 &written.ask_for_usage,
                 dialect == Dialect::OpenAi && preset.is_none_or(|preset| preset.ask_for_usage),
             ),
+            trace_context: or(&written.trace_context, base_url.is_private()),
+            base_url,
             tls: ProviderTls {
                 ca_file: written
                     .ca_file

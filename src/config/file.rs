@@ -11,6 +11,7 @@ use crate::ledger::OnFailure;
 use crate::proxy::settings::{Access, BaseUrl, Fallback, Network, OnClientGone};
 use crate::secret::Secret;
 use crate::telemetry::LogFormat;
+use crate::telemetry::otel::Conventions;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -52,6 +53,7 @@ pub struct File {
     pub metrics_teams: Option<Vec<Placed<String>>>,
     pub metrics_projects: Option<Vec<Placed<String>>>,
     pub metrics_series_max: Written<u64>,
+    pub metrics_gen_ai: Written<Conventions>,
 }
 
 #[derive(Debug)]
@@ -78,6 +80,7 @@ pub struct Provider {
     pub on_client_gone: Written<OnClientGone>,
     pub circuit: Circuit,
     pub ask_for_usage: Written<bool>,
+    pub trace_context: Written<bool>,
     pub proxy: Written<Proxy>,
     pub ca_file: Written<PathBuf>,
     pub client: CertificateAndKey,
@@ -149,6 +152,7 @@ pub fn read(root: &Node, notes: &Notes) -> File {
     let mut metrics = file.section("metrics");
     let [metrics_teams, metrics_projects] = ["teams", "projects"].map(|key| metrics.list(key, values::text));
     let metrics_series_max = metrics.value("series_max", values::number(1_000, 1_000_000));
+    let metrics_gen_ai = metrics.value("gen_ai", values::one_of(&GEN_AI));
     metrics.close();
     let written = File {
         listen: file.value("listen", values::address),
@@ -179,6 +183,7 @@ pub fn read(root: &Node, notes: &Notes) -> File {
         metrics_teams,
         metrics_projects,
         metrics_series_max,
+        metrics_gen_ai,
     };
     file.close();
     written
@@ -202,6 +207,9 @@ pub fn keys() -> Vec<String> {
 
 const LOG_FORMATS: [(&str, LogFormat); 3] =
     [("auto", LogFormat::Auto), ("json", LogFormat::Json), ("text", LogFormat::Text)];
+
+/// Versions of OpenTelemetry's GenAI conventions.
+const GEN_AI: [(&str, Conventions); 2] = [("v1.41", Conventions::V1_41), ("off", Conventions::Off)];
 
 const DIALECTS: [(&str, Dialect); 3] =
     [("openai", Dialect::OpenAi), ("anthropic", Dialect::Anthropic), ("gemini", Dialect::Gemini)];
@@ -265,6 +273,7 @@ fn read_provider(mut provider: Section<'_>) -> Provider {
         ),
         circuit: circuit(provider.section("circuit")),
         ask_for_usage: provider.value("ask_for_usage", values::boolean),
+        trace_context: provider.value("trace_context", values::boolean),
         proxy: provider.secret("proxy", egress::proxy),
         ca_file,
         client,

@@ -21,6 +21,7 @@ use crate::alerts;
 use crate::ledger;
 use crate::proxy;
 use crate::secret::Secret;
+use crate::telemetry::otel::OtelSettings;
 use crate::telemetry::{LogSettings, MetricsSettings};
 use section::Notes;
 use std::collections::BTreeMap;
@@ -48,6 +49,7 @@ pub struct Settings {
     pub alerts: alerts::Settings,
     pub log: LogSettings,
     pub metrics: MetricsSettings,
+    pub otel: OtelSettings,
     /// Of the request threads.
     pub threads: usize,
     /// Take the sockets over from the running node; from the command line.

@@ -16,12 +16,13 @@ use crate::ledger::admission::Reservation;
 use crate::meter::{Counts, Metered, Reading, ResponseHead, ResponseMeter, reading};
 use crate::money::Usd;
 use crate::telemetry::Beside;
+use crate::telemetry::otel::AttemptTrace;
 use crate::tokens::facts::RequestFacts;
 use crate::tokens::history::Who;
 use crate::tokens::prompt::OutputSeen;
 use crate::tokens::usage::{TokenUsage, UsageSource};
 use bytes::Bytes;
-use http::header::{self, HeaderName};
+use http::header::{self, HeaderName, HeaderValue};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -46,6 +47,8 @@ pub struct Call {
     pub swapped_from: Option<Offer>,
     pub terms: Terms,
     pub client: Option<Arc<str>>,
+    /// Its place in a trace, where there is one.
+    pub trace: Option<Box<AttemptTrace>>,
 }
 
 /// How an attempt ended, as the journey saw it.
@@ -120,6 +123,8 @@ pub struct Unsettled {
     response_bytes: u64,
     progress_told: Instant,
     ending: Ending,
+    /// Only in a trace.
+    settling: Option<Instant>,
 }
 
 impl Account {
@@ -136,8 +141,15 @@ impl Account {
             progress_told: marks.read,
             marks,
             ending: Ending::Abandoned,
+            settling: None,
         };
         Account { proxy: Arc::clone(proxy), unsettled: Some(Box::new(unsettled)) }
+    }
+
+    /// What the provider is told of its trace, where Farebox makes spans.
+    pub fn traceparent(&self) -> Option<HeaderValue> {
+        let traced = self.unsettled.as_ref()?.call.trace.as_ref()?;
+        traced.trace.told(traced.span)
     }
 
     /// The request's bytes left.
@@ -230,6 +242,7 @@ impl Account {
         let mut open = self.unsettled.take()?;
         open.metered = open.meter.take().map(ResponseMeter::finish);
         open.ending = ending;
+        open.settling = open.call.trace.is_some().then(Instant::now);
         Some(open)
     }
 }
@@ -274,14 +287,20 @@ impl Unsettled {
 
     /// Settles the reservation: the journal has the event when this returns.
     pub fn charge(self: Box<Self>, proxy: &Proxy, closing: Closing) -> (Arc<Event>, Box<Beside>) {
-        let beside = Box::new(Beside {
+        let mut beside = Box::new(Beside {
             model_label: self.call.offer.as_ref().map(|offer| Arc::clone(&offer.model.id)),
             client: self.call.client.clone(),
             detail: self.detail(),
             saved_by_swap: self.saved_by_swap(&closing),
+            trace: self.call.trace.clone(),
         });
         let choices = self.call.facts.choices.max(1);
+        let (marks, settling) = (self.marks, self.settling);
         let event = self.reservation.settle(closing);
+        if let Some(trace) = &mut beside.trace {
+            (trace.sent, trace.answered, trace.settling) = (marks.sent, marks.answered, settling);
+            trace.settled = Some(Instant::now());
+        }
         learn(proxy, &event, choices);
         (event, beside)
     }

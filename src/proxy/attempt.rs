@@ -2,7 +2,7 @@
 
 use super::Proxy;
 use super::account::{Account, Call, Ending, Marks};
-use super::decide::{Admitted, Course, Errand};
+use super::decide::{Admitted, Course, Errand, Refused};
 use super::deliver::{self, Delivery};
 use super::downstream;
 use super::exchange::{Arrived, Asked, AskedBody};
@@ -22,12 +22,13 @@ use crate::dialects::{Dialect, Operation, Refusal, RefusalKind};
 use crate::event::Opening;
 use crate::ids::EventId;
 use crate::ledger::admission::Reservation;
+use crate::telemetry::otel::{Arrival, AttemptTrace, RefusedTrace, Trace};
 use bytes::Bytes;
 use http::Method;
 use http::response::Parts as ResponseHead;
 use pingora_core::protocols::http::ServerSession;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Of an error response that is tried again, this much is read so that its connection can be kept.
 const RETRIED_BODY_BYTES_MAX: usize = 64 * 1024;
@@ -62,14 +63,18 @@ pub struct Run<'a> {
 
 impl Run<'_> {
     pub async fn attempt(&self, session: &mut ServerSession, passes: &mut Passes) -> Attempt {
+        let asked = if self.number == 1 { self.asked.read } else { Instant::now() };
         let decided = self.decide(Errand::Attempt(passes)).await;
         told::decided(self, &decided);
         let Admitted { course, held } = match decided {
             Ok(admitted) => admitted,
-            Err(refused) => return Attempt::Refused(refused.refusal),
+            Err(refused) => {
+                self.trace_refusal(&refused, asked);
+                return Attempt::Refused(refused.refusal);
+            }
         };
         let Some(held) = held else { return Attempt::Done };
-        let account = self.account(&course, held.reservation);
+        let account = self.account(&course, held.reservation, (asked, held.asked));
         let _slot = held.slot;
         Run { target: &course.target, ..*self }.carry_out(session, &course, account).await
     }
@@ -123,8 +128,13 @@ impl Run<'_> {
         health.is_down(now)
     }
 
-    /// The account of an admitted attempt.
-    pub fn account(&self, course: &Course<'_>, reservation: Reservation) -> Account {
+    /// The account of an admitted attempt. `moments`: when the rules were asked, and the budgets.
+    pub fn account(
+        &self,
+        course: &Course<'_>,
+        reservation: Reservation,
+        moments: (Instant, Option<Instant>),
+    ) -> Account {
         let (arrived, asked) = (self.arrived, self.asked);
         let call = Arc::new(Call {
             endpoint: arrived.endpoint.clone(),
@@ -136,9 +146,40 @@ impl Run<'_> {
             swapped_from: course.is_swapped().then(|| self.target.offer.clone()).flatten(),
             terms: terms(arrived, asked),
             client: arrived.client.clone(),
+            trace: arrived.trace.as_ref().map(|trace| self.traced(trace, moments)),
         });
         let marks = Marks { arrived: arrived.started, read: asked.read, sent: None, answered: None };
         Account::open(self.proxy, reservation, call, marks)
+    }
+
+    fn traced(&self, trace: &Trace, (asked, reserving): (Instant, Option<Instant>)) -> Box<AttemptTrace> {
+        Box::new(AttemptTrace {
+            trace: trace.clone(),
+            span: trace.new_span(),
+            arrival: Arrival { at: self.arrived.at, started: self.arrived.started },
+            asked,
+            reserving: reserving.unwrap_or(asked),
+            reserved: Instant::now(),
+            sent: None,
+            answered: None,
+            settling: None,
+            settled: None,
+            facts: Arc::clone(&self.asked.facts),
+        })
+    }
+
+    /// A decision that was a no, in its trace.
+    fn trace_refusal(&self, refused: &Refused<'_>, asked: Instant) {
+        let Some(trace) = self.arrived.trace.as_ref().filter(|trace| trace.sampled) else { return };
+        let ruled = refused.course.as_ref().and_then(|course| course.ruled.as_deref());
+        self.proxy.telemetry.otel.refused(RefusedTrace {
+            trace: trace.clone(),
+            arrival: Arrival { at: self.arrived.at, started: self.arrived.started },
+            asked,
+            refused: Instant::now(),
+            kind: refused.refusal.kind.name(),
+            rule: ruled.and_then(|ruled| ruled.steps.last()?.rule.clone()),
+        });
     }
 
     /// What the journal has before the first byte leaves.
@@ -206,6 +247,7 @@ impl Run<'_> {
             framing,
             identity: self.asks_for_usage() || course.is_sliced() || links::may_stand_in(self.arrived),
             caller_key_may_pass: self.target.caller_key_may_pass,
+            traceparent: account.traceparent().filter(|_| self.target.provider.settings.trace_context),
         };
         account.sent(body.len() as u64);
         if matches!(self.asked.body, AskedBody::Whole(_)) {

@@ -21,6 +21,7 @@ use crate::ledger::reservation::Reservation;
 use crate::rules::{CallLimit, Decision, Otherwise, Question, RuleSet, Swap, Tried, Verdict, Warning};
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Instant;
 use tokio::sync::OwnedSemaphorePermit;
 
 /// Swaps behind one another.
@@ -97,6 +98,8 @@ pub struct Held {
     pub reservation: Reservation,
     /// Its place among the calls under way at its provider.
     pub slot: Option<OwnedSemaphorePermit>,
+    /// When it was asked for; only in a trace.
+    pub asked: Option<Instant>,
 }
 
 /// A no, and the course that ended there.

@@ -9,12 +9,14 @@ use super::limits::Passes;
 use super::offer::{Target, targets};
 use super::refusal;
 use super::route::{Way, as_read, way};
+use super::serving::Serving;
 use super::upstream::Failure;
 use super::{Proxy, door, preview, surface, tunnel};
 use crate::clock::Timestamp;
 use crate::dialects::openai::{FormField, multipart_facts, multipart_model};
 use crate::dialects::{BodyShape, Dialect, Endpoint, Refusal, RefusalKind};
 use crate::ids::ExchangeId;
+use crate::telemetry::otel::Trace;
 use crate::tenants::{Attribution, Caller, Credential};
 use crate::tokens::facts::RequestFacts;
 use bytes::Bytes;
@@ -48,6 +50,8 @@ pub struct Arrived {
     pub preview: bool,
     /// A websocket is asked for: what flows in it is not read.
     pub upgrade: bool,
+    /// `None`: neither the caller nor Farebox traces.
+    pub trace: Option<Trace>,
 }
 
 impl Arrived {
@@ -56,6 +60,11 @@ impl Arrived {
     pub fn key_is_for(&self, provider: &str) -> bool {
         self.credential.is_none()
             && self.provider_in_path.as_ref().unwrap_or(&self.default_provider).as_ref() == provider
+    }
+
+    /// Spans are made of it.
+    pub fn is_sampled(&self) -> bool {
+        self.trace.as_ref().is_some_and(|trace| trace.sampled)
     }
 
     /// What was said about this call.
@@ -95,23 +104,30 @@ pub async fn exchange(proxy: &Arc<Proxy>, session: &mut ServerSession) {
         Ok(arrived) => arrived,
         Err(way) => return Box::pin(surface::answer(proxy, session, way)).await,
     };
+    let serving = Serving::begin(proxy, &arrived);
+    journey(proxy, session, &arrived).await;
+    serving.ended(session);
+}
+
+/// What is done with a request that was let in.
+async fn journey(proxy: &Arc<Proxy>, session: &mut ServerSession, arrived: &Arrived) {
     if arrived.upgrade {
-        return Box::pin(tunnel::run(proxy, session, &arrived)).await;
+        return Box::pin(tunnel::run(proxy, session, arrived)).await;
     }
-    let asked = match read(proxy, session, &arrived).await {
+    let asked = match read(proxy, session, arrived).await {
         Ok(asked) => asked,
-        Err(Some(refused)) => return Box::pin(refuse(proxy, session, &arrived, refused)).await,
+        Err(Some(refused)) => return Box::pin(refuse(proxy, session, arrived, refused)).await,
         Err(None) => return,
     };
     let catalog = proxy.catalog.load_full();
-    let targets = match targets(proxy, &catalog, &arrived, asked.facts.requested_model.as_deref()) {
+    let targets = match targets(proxy, &catalog, arrived, asked.facts.requested_model.as_deref()) {
         Ok(targets) => targets,
-        Err(refused) => return Box::pin(refuse(proxy, session, &arrived, refused)).await,
+        Err(refused) => return Box::pin(refuse(proxy, session, arrived, refused)).await,
     };
     if arrived.preview {
-        return Box::pin(preview::answer(proxy, session, &arrived, &asked, &targets[0])).await;
+        return Box::pin(preview::answer(proxy, session, arrived, &asked, &targets[0])).await;
     }
-    forward(proxy, session, &arrived, &asked, &targets).await;
+    forward(proxy, session, arrived, &asked, &targets).await;
 }
 
 /// Recognises the endpoint and the caller. `Err`: the path is Farebox's own, or nobody's, or the caller may not.
@@ -164,6 +180,7 @@ pub fn arrive_at(
         client: client.map(|address| Arc::from(address.to_string())),
         preview: text("x-farebox-preview").is_some_and(|value| value.eq_ignore_ascii_case("only")),
         upgrade: session.is_upgrade_req(),
+        trace: proxy.telemetry.otel.begin(&head.headers),
         head: forwarded,
         provider_in_path,
         dialect,
@@ -326,7 +343,20 @@ impl Asked {
 /// Writes a refusal in the caller's dialect.
 pub async fn refuse(proxy: &Proxy, session: &mut ServerSession, arrived: &Arrived, refused: Refusal) {
     proxy.telemetry.metrics.refused(refused.kind);
-    tracing::info!(exchange_id = %arrived.id, kind = ?refused.kind, path = arrived.rest, reason = refused.message, "refused");
+    let Caller { team, project, key, .. } = &*arrived.caller;
+    tracing::info!(
+        exchange_id = %arrived.id,
+        kind = refused.kind.name(),
+        path = arrived.rest,
+        team = team.as_deref(),
+        project = project.as_deref(),
+        key = key.as_deref(),
+        client = arrived.client.as_deref(),
+        trace_id = arrived.trace.as_ref().map(|trace| tracing::field::display(trace.id)),
+        span_id = arrived.trace.as_ref().map(|trace| tracing::field::display(trace.span)),
+        reason = refused.message,
+        "refused"
+    );
     let body = arrived.dialect.refusal(&refused);
     downstream::refuse(session, body, &arrived.id.to_string()).await;
 }

@@ -20,7 +20,7 @@ use crate::dialects::{Dialect, Operation, Refusal, RefusalKind};
 use crate::ledger::admission::NotAdmitted;
 use crate::tokens::usage::Kind;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// An output limit is not lowered below this, and no slice is smaller at first.
 pub const OUTPUT_TOKENS_MIN: u64 = 256;
@@ -120,8 +120,9 @@ impl<'a> Run<'a> {
             return Err(NotHeld::Refused(self.full(&course.target)));
         };
         let opening = self.opening(course);
+        let asked = self.arrived.is_sampled().then(Instant::now);
         match self.proxy.ledger.admission().reserve(opening, demands, patience).await {
-            Ok(reservation) => Ok(Some(Held { reservation, slot })),
+            Ok(reservation) => Ok(Some(Held { reservation, slot, asked })),
             Err(NotAdmitted::OverBudget { blocked }) => Err(NotHeld::Blocked(blocked)),
             Err(away) => Err(NotHeld::Refused(Refusal {
                 retry_after_seconds: Some(1),

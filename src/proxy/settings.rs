@@ -4,7 +4,7 @@ use crate::dialects::{Dialect, Flavor};
 use crate::secret::Secret;
 pub use crate::tenants::Network;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -80,6 +80,8 @@ pub struct ProviderSettings {
     pub circuit: Circuit,
     /// Ask for `stream_options.include_usage` on the caller's behalf (OpenAI dialect).
     pub ask_for_usage: bool,
+    /// It is told our span (`traceparent`) where Farebox makes spans; else the caller's passes as it came.
+    pub trace_context: bool,
     pub tls: ProviderTls,
     /// Reached through this; `None`: straight.
     pub proxy: Option<EgressProxy>,
@@ -112,6 +114,23 @@ pub struct BaseUrl {
 }
 
 impl BaseUrl {
+    /// On this machine or in a private network, as far as the name tells: an address of one (RFC 1918, 4193, 6598), a
+    /// name without a dot, or one of a private zone.
+    pub fn is_private(&self) -> bool {
+        let host = self.host.trim_matches(['[', ']']).trim_end_matches('.').to_ascii_lowercase();
+        match host.parse() {
+            Ok(IpAddr::V4(ip)) => {
+                let shared = ip.octets()[0] == 100 && ip.octets()[1] & 0xc0 == 64;
+                ip.is_loopback() || ip.is_private() || ip.is_link_local() || shared
+            }
+            Ok(IpAddr::V6(ip)) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
+            Err(_) => {
+                let zones = [".local", ".localhost", ".internal", ".lan", ".home.arpa", ".svc", ".intranet", ".corp"];
+                !host.contains('.') || zones.iter().any(|zone| host.ends_with(zone))
+            }
+        }
+    }
+
     /// The `Host` header: the port only where it is not the scheme's own.
     pub fn authority(&self) -> String {
         let own = if self.https { 443 } else { 80 };
@@ -185,4 +204,23 @@ pub struct ProviderTls {
     pub ca_file: Option<PathBuf>,
     /// Client certificate and key, PEM files.
     pub client: Option<ListenerTls>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::BaseUrl;
+
+    #[test]
+    fn what_is_private_is_told_by_its_name_or_address() {
+        let private =
+            |host: &str| BaseUrl { https: false, host: host.into(), port: 80, path: String::new() }.is_private();
+        for host in
+            ["127.0.0.1", "[::1]", "10.2.3.4", "192.168.1.9", "100.64.0.1", "[fd00::1]", "vllm", "Llm.Corp", "llm.svc"]
+        {
+            assert!(private(host), "{host}");
+        }
+        for host in ["api.openai.com", "8.8.8.8", "[2606:4700::1]", "100.128.0.1", "local.example.com"] {
+            assert!(!private(host), "{host}");
+        }
+    }
 }

@@ -45,10 +45,11 @@ async fn tunnel(run: &Run<'_>, session: &mut ServerSession) -> Result<(), Refusa
     let provider = &run.target.provider;
     let name = &provider.settings.name;
     let mut passes = Passes::default();
+    let asked = Instant::now();
     let admitted = run.decide(Errand::Attempt(&mut passes)).await.map_err(|refused| refused.refusal)?;
     let Admitted { course, held: Some(held) } = admitted else { return Ok(()) };
     let _slot = held.slot;
-    let mut account = run.account(&course, held.reservation);
+    let mut account = run.account(&course, held.reservation, (asked, held.asked));
     let line = match Line::open(provider, run.proxy.clock.now()).await {
         Ok(line) => line,
         Err(failure) => {
@@ -106,6 +107,7 @@ fn upgrade_head(run: &Run<'_>) -> Option<RequestHeader> {
         framing: Framing::Nothing,
         identity: false,
         caller_key_may_pass: run.target.caller_key_may_pass,
+        traceparent: None,
     };
     let mut head = head(&plan)?;
     head.insert_header(header::CONNECTION, "upgrade").ok()?;

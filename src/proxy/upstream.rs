@@ -8,6 +8,7 @@ use super::settings::ProviderKey;
 use crate::clock::Timestamp;
 use crate::dialects::{Dialect, Flavor};
 use crate::secret::Secret;
+use crate::telemetry::otel::TRACEPARENT;
 use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::FutureExt;
 use http::HeaderName;
@@ -286,6 +287,8 @@ pub struct HeadPlan<'a> {
     pub identity: bool,
     /// The target is the one that the caller's key was meant for.
     pub caller_key_may_pass: bool,
+    /// Our span, in place of the caller's; `None`: his passes as it came.
+    pub traceparent: Option<HeaderValue>,
 }
 
 /// The head as it goes over the wire: what most requests need of it. `None`: it cannot be written.
@@ -347,6 +350,7 @@ fn headers(plan: &HeadPlan<'_>, put: &mut impl FnMut(&[u8], &HeaderValue) -> Opt
             || name.as_str().starts_with("x-farebox-")
             || own_key && KEY_HEADERS.contains(name)
             || plan.identity && *name == header::ACCEPT_ENCODING
+            || plan.traceparent.is_some() && *name == TRACEPARENT
             || settings.headers.iter().any(|(set, _)| set.eq_ignore_ascii_case(name.as_str()))
             || nominated.contains(name)
     };
@@ -367,6 +371,9 @@ fn headers(plan: &HeadPlan<'_>, put: &mut impl FnMut(&[u8], &HeaderValue) -> Opt
     }
     if plan.identity {
         put(b"accept-encoding", &HeaderValue::from_static("identity"))?;
+    }
+    if let Some(traceparent) = &plan.traceparent {
+        put(b"traceparent", traceparent)?;
     }
     match plan.framing {
         Framing::Nothing => Some(()),

@@ -4,6 +4,7 @@ use super::Beside;
 use crate::catalog::Pricing;
 use crate::event::Event;
 use crate::money::Usd;
+use opentelemetry::{SpanId, TraceId};
 use serde::{Serialize, Serializer};
 use std::fmt::Display;
 use std::io::Write;
@@ -15,7 +16,7 @@ pub(super) fn write(text: &mut Vec<u8>, event: &Event, beside: &Beside, json: bo
     // Into memory: nothing but a value that JSON cannot say could fail, and there is none.
     let written = match json {
         true => serde_json::to_writer(&mut *text, &Line::of(event, beside)).is_ok(),
-        false => write_text(text, event).is_ok(),
+        false => write_text(text, event, beside).is_ok(),
     };
     if !written {
         text.truncate(start);
@@ -66,6 +67,10 @@ struct Line<'a> {
     time_to_first_token_ms: Option<u64>,
     upstream_duration_ms: Option<u64>,
     overhead_duration_us: Option<u64>,
+    #[serde(serialize_with = "shown_if_known")]
+    trace_id: Option<TraceId>,
+    #[serde(serialize_with = "shown_if_known")]
+    span_id: Option<SpanId>,
     detail: &'a Option<Arc<str>>,
 }
 
@@ -110,12 +115,15 @@ impl<'a> Line<'a> {
             time_to_first_token_ms: closing.first_token_micros.map(|micros| micros / 1_000),
             upstream_duration_ms: closing.upstream_micros.map(|micros| micros / 1_000),
             overhead_duration_us: closing.overhead_micros,
+            trace_id: beside.trace.as_ref().map(|attempt| attempt.trace.id),
+            span_id: beside.trace.as_ref().map(|attempt| attempt.trace.span),
             detail: &beside.detail,
         }
     }
 }
 
-fn write_text(text: &mut Vec<u8>, event: &Event) -> std::io::Result<()> {
+/// `2026-11-28T17:00:00Z 200 chat openai/gpt-4o in 10 out 5 (reported) $0.00007 12 ms ok  search/app exg_…`
+fn write_text(text: &mut Vec<u8>, event: &Event, beside: &Beside) -> std::io::Result<()> {
     let (opening, closing) = (&event.opening, &event.closing);
     let model = opening.upstream_model.as_deref().unwrap_or("-");
     let status = closing.status.map_or_else(|| "---".to_owned(), |status| status.to_string());
@@ -131,7 +139,16 @@ fn write_text(text: &mut Vec<u8>, event: &Event) -> std::io::Result<()> {
         cost(event).map_or_else(|| pricing_word(&closing.pricing).to_owned(), |usd| format!("${usd}")),
         closing.ended_at.micros_since(opening.started_at) / 1_000,
         closing.outcome.name(),
-    )
+    )?;
+    let caller = &opening.caller;
+    let who = [&caller.team, &caller.project, &caller.key].into_iter().flatten();
+    let who = who.map(|name| &**name).collect::<Vec<_>>().join("/");
+    write!(text, "  {}{}{}", who, if who.is_empty() { "" } else { " " }, opening.exchange)?;
+    if &*opening.decision != "admit" {
+        write!(text, " {}", opening.decision)?;
+        opening.rule.iter().try_for_each(|rule| write!(text, " by {rule}"))?;
+    }
+    beside.detail.iter().try_for_each(|detail| write!(text, ": {detail}"))
 }
 
 fn cost(event: &Event) -> Option<Usd> {

@@ -172,6 +172,8 @@ fn install(settings: &LogSettings, json: bool) {
         let lines = lines.json().flatten_event(true).with_current_span(false).with_span_list(false);
         tracing_subscriber::registry().with(lines.with_filter(filter)).try_init()
     } else {
-        tracing_subscriber::registry().with(lines.compact().with_filter(filter)).try_init()
+        // Colours are for a terminal, not for a file.
+        let lines = lines.compact().with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));
+        tracing_subscriber::registry().with(lines.with_filter(filter)).try_init()
     };
 }

@@ -7,7 +7,9 @@
 use super::Beside;
 use super::budgets::{Budgets, RuleCounts};
 use super::names::{self, Family, Kind};
+use super::otel::Conventions;
 use super::process::Process;
+use super::room::Room;
 use super::series::{Cell, Tally};
 use crate::catalog::Pricing;
 use crate::clock::Timestamp;
@@ -21,7 +23,6 @@ use prometheus::{Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, Opts, 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A value that is neither configured nor in the catalog.
 const OTHER: &str = "other";
@@ -41,11 +42,13 @@ pub struct MetricsSettings {
     /// Lines of the exposition; a new model, team or project beyond three fifths of it is counted under `other`, the
     /// rest is for what has no bound of its own but the number of providers.
     pub series_max: usize,
+    /// Which `gen_ai.*` metrics are made beside Farebox's own.
+    pub gen_ai: Conventions,
 }
 
 impl Default for MetricsSettings {
     fn default() -> Self {
-        MetricsSettings { teams: Vec::new(), projects: Vec::new(), series_max: 20_000 }
+        MetricsSettings { teams: Vec::new(), projects: Vec::new(), series_max: 20_000, gen_ai: Conventions::default() }
     }
 }
 
@@ -83,8 +86,7 @@ pub struct Metrics {
     registry: Registry,
     teams: HashSet<Arc<str>>,
     projects: HashSet<Arc<str>>,
-    lines_max: usize,
-    lines: AtomicUsize,
+    room: Arc<Room>,
     rows: RwLock<HashMap<String, Arc<Row>>>,
     shapes: RwLock<HashMap<String, Arc<Shape>>>,
     requests: Tally,
@@ -96,7 +98,6 @@ pub struct Metrics {
     unpriced: Tally,
     team_overflow: Arc<Cell>,
     project_overflow: Arc<Cell>,
-    model_overflow: Arc<Cell>,
     reloads: Tally,
     duration: HistogramVec,
     first_token: HistogramVec,
@@ -109,6 +110,9 @@ pub struct Metrics {
     ledger_unjournalled: Arc<Cell>,
     ledger_overruns: Arc<Cell>,
     pub log_lines_dropped: Arc<Cell>,
+    otlp_failures: Tally,
+    pub spans_dropped: Arc<Cell>,
+    pub otel_notes_dropped: Arc<Cell>,
     pub requests_in_flight: Gauge,
     pub ledger_accepting: Gauge,
     pub ledger_store_faulty: Gauge,
@@ -201,11 +205,11 @@ impl Metrics {
         let histograms = |family: Family| registered(&registry, HistogramVec::new(buckets(&family), family.labels)?);
         gauges(names::BUILD_INFO)?.with_label_values(&[version]).set(1.0);
         let overflow = tally(names::LABEL_OVERFLOW)?;
+        let dropped = tally(names::TELEMETRY_DROPPED)?;
         let metrics = Metrics {
             teams: settings.teams.iter().cloned().collect(),
             projects: settings.projects.iter().cloned().collect(),
-            lines_max: settings.series_max / 5 * 3,
-            lines: AtomicUsize::new(0),
+            room: Arc::new(Room::new(settings.series_max / 5 * 3, overflow.cell(&["model"]))),
             rows: RwLock::default(),
             shapes: RwLock::default(),
             requests: tally(names::REQUESTS)?,
@@ -217,7 +221,6 @@ impl Metrics {
             unpriced: tally(names::UNPRICED)?,
             team_overflow: overflow.cell(&["team"]),
             project_overflow: overflow.cell(&["project"]),
-            model_overflow: overflow.cell(&["model"]),
             reloads: tally(names::RELOADS)?,
             duration: histograms(names::REQUEST_DURATION)?,
             first_token: histograms(names::FIRST_TOKEN)?,
@@ -230,6 +233,9 @@ impl Metrics {
             ledger_unjournalled: single(names::LEDGER_UNJOURNALLED)?,
             ledger_overruns: single(names::LEDGER_OVERRUNS)?,
             log_lines_dropped: single(names::LOG_LINES_DROPPED)?,
+            otlp_failures: tally(names::OTLP_FAILURES)?,
+            spans_dropped: dropped.cell(&["spans"]),
+            otel_notes_dropped: dropped.cell(&["notes"]),
             requests_in_flight: gauge(names::REQUESTS_IN_FLIGHT)?,
             ledger_accepting: gauge(names::LEDGER_ACCEPTING)?,
             ledger_store_faulty: gauge(names::LEDGER_STORE_FAULTY)?,
@@ -377,7 +383,7 @@ impl Metrics {
         if self.has_room_for(provider, model) {
             return self.remembered(key, [team, project, provider, model]);
         }
-        self.model_overflow.add(1);
+        self.room.overflowed();
         // Not remembered by its full name: such names have no bound.
         let folded = [OTHER, OTHER, provider, OTHER];
         let key = folded.join("\u{1f}");
@@ -426,10 +432,20 @@ impl Metrics {
     fn has_room_for(&self, provider: &str, model: &str) -> bool {
         let is_new = !self.shapes.read().contains_key(&[provider, model].join("\u{1f}"));
         let lines = ROW_LINES + if is_new { SHAPE_LINES } else { 0 };
-        let taken = self.lines.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |taken| {
-            Some(taken + lines).filter(|taken| *taken <= self.lines_max)
-        });
-        taken.is_ok()
+        self.room.take(lines)
+    }
+
+    /// Where `gen_ai.*` take their lines from as well.
+    pub(super) fn room(&self) -> Arc<Room> {
+        Arc::clone(&self.room)
+    }
+
+    pub(super) fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    pub(super) fn otlp_failures(&self, signal: &str) -> Arc<Cell> {
+        self.otlp_failures.cell(&[signal])
     }
 
     fn begin_at_zero(&self, providers: &[&str]) {
@@ -449,6 +465,9 @@ impl Metrics {
             for reason in ["provider_cache", "model_swap"] {
                 self.savings.cell(&[team, reason]);
             }
+        }
+        for signal in ["traces", "metrics"] {
+            self.otlp_failures.cell(&[signal]);
         }
         for what in [Reloaded::Catalog, Reloaded::Rules] {
             for result in ["ok", "error"] {

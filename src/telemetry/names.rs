@@ -131,6 +131,10 @@ families! {
         "Attempts counted under `other` because a value is not configured (`metrics.teams`, `metrics.projects`) or there would be too many series (`metrics.series_max`).";
     LOG_LINES_DROPPED = Kind::Counter, "farebox_log_lines_dropped_total", [],
         "Log lines lost because the log's reader is too slow.";
+    OTLP_FAILURES = Kind::Counter, "farebox_otlp_export_failures_total", ["signal"],
+        "Batches that an OpenTelemetry collector did not take: traces, metrics. Spans of such a batch are lost; metrics are sent again with the next.";
+    TELEMETRY_DROPPED = Kind::Counter, "farebox_telemetry_dropped_total", ["what"],
+        "What had no room to wait: spans (the collector is slower than they are made), notes (of calls that are in no trace and no `gen_ai_*` metric).";
     BUILD_INFO = Kind::Gauge, "farebox_build_info", ["version"],
         "Always 1; which build runs.";
     PROCESS_CPU = Kind::Counter, "process_cpu_seconds_total", [],

@@ -1,6 +1,7 @@
 //! What the tests speak in.
 
 pub mod asking;
+pub mod collector;
 pub mod crooked;
 pub mod egress;
 pub mod shop;

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -127,6 +127,7 @@ struct Process {
     data: SocketAddr,
     admin: SocketAddr,
     log: Arc<Mutex<String>>,
+    written: Arc<Mutex<String>>,
 }
 
 impl Shop {
@@ -134,15 +135,17 @@ impl Shop {
     pub fn start(&mut self) {
         assert!(self.running.is_none(), "it runs already");
         let mut command = Command::new(env!("CARGO_BIN_EXE_farebox"));
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("FAREBOX_")) {
+        let ours = |name: &str| name.starts_with("FAREBOX_") || name.starts_with("OTEL_");
+        for (name, _) in std::env::vars_os().filter(|(name, _)| ours(&name.to_string_lossy())) {
             command.env_remove(name);
         }
         let settings = [("LISTEN", "127.0.0.1:0"), ("ADMIN_LISTEN", "127.0.0.1:0"), ("LOG_FORMAT", "json")];
         command.envs(settings.map(|(name, value)| (format!("FAREBOX_{name}"), value)));
         command.env("FAREBOX_DATA_DIR", self.data_dir()).envs(self.variables.iter().cloned());
         command.arg("serve").arg("--config").arg(self.directory.path().join("farebox.yaml"));
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the farebox binary");
+        let written = kept_of(child.stdout.take().unwrap());
         let (log, (told, listening)) = (Arc::new(Mutex::new(String::new())), mpsc::channel());
         let (lines, kept) = (BufReader::new(child.stderr.take().unwrap()).lines(), Arc::clone(&log));
         std::thread::spawn(move || {
@@ -154,7 +157,7 @@ impl Shop {
             }
         });
         match listening.recv_timeout(PATIENCE) {
-            Ok((data, admin)) => self.running = Some(Process { child, data, admin, log }),
+            Ok((data, admin)) => self.running = Some(Process { child, data, admin, log, written }),
             Err(_) => {
                 let _ = child.kill();
                 let ended = child.wait();
@@ -185,6 +188,10 @@ impl Shop {
 
     pub fn admin(&self, path: &str) -> Asking {
         asking("GET", &format!("http://{}{path}", self.process().admin))
+    }
+
+    pub fn admin_address(&self) -> SocketAddr {
+        self.process().admin
     }
 
     pub fn data_dir(&self) -> PathBuf {
@@ -291,6 +298,11 @@ impl Shop {
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
     }
 
+    /// What it wrote to standard output.
+    pub fn stdout(&self) -> String {
+        self.process().written.lock().unwrap().clone()
+    }
+
     fn process(&self) -> &Process {
         self.running.as_ref().expect("it runs")
     }
@@ -306,6 +318,18 @@ impl Drop for Shop {
             let _ = process.child.wait();
         }
     }
+}
+
+/// All that comes of it, line by line.
+fn kept_of(output: ChildStdout) -> Arc<Mutex<String>> {
+    let written = Arc::new(Mutex::new(String::new()));
+    let kept = Arc::clone(&written);
+    std::thread::spawn(move || {
+        for line in BufReader::new(output).lines().map_while(Result::ok) {
+            writeln!(kept.lock().unwrap(), "{line}").unwrap();
+        }
+    });
+    written
 }
 
 /// Written beside and renamed, as editors do: never half a file.

@@ -10,10 +10,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 pub struct Certificates {
     directory: TempDir,
@@ -33,6 +34,29 @@ impl Certificates {
     /// Whoever trusts this trusts the server.
     pub fn certificate(&self) -> PathBuf {
         self.directory.path().join("server.crt")
+    }
+
+    /// A door of TLS before a server without; its URL. `plain`: `http://127.0.0.1:1234`.
+    pub async fn before(&self, plain: &str) -> String {
+        let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
+        let versions = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let key = PrivateKeyDer::from_pem_file(self.directory.path().join("server.key")).unwrap();
+        let config = versions.with_no_client_auth().with_single_cert(vec![self.der.clone()], key).unwrap();
+        let door = TlsAcceptor::from(Arc::new(config));
+        let plain: SocketAddr = plain.trim_start_matches("http://").parse().unwrap();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("https://localhost:{}", listener.local_addr().unwrap().port());
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let door = door.clone();
+                tokio::spawn(async move {
+                    let mut outside = door.accept(stream).await?;
+                    let mut inside = TcpStream::connect(plain).await?;
+                    tokio::io::copy_bidirectional(&mut outside, &mut inside).await
+                });
+            }
+        });
+        url
     }
 
     /// The setting that makes Farebox listen with them.
