@@ -15,7 +15,7 @@ const BLOCKS: [(&str, &str); 14] = [
     ("needs", "needs: [vision, tools]"),
     ("tag", "tag.job: [bulk, 'night-*']"),
     ("metadata", "metadata.tier: free"),
-    ("estimated", "estimated_cost: '> 0.001 USD'"),
+    ("estimated", "estimated_cost: '> 0.0005 USD'"),
     ("greatest", "greatest_cost: '> 0.01 USD'"),
     ("input", "input_tokens: '> 100'"),
     ("output", "output_tokens: '> 500'"),
@@ -80,8 +80,10 @@ async fn each_condition_holds_for_the_call_that_it_describes_and_for_no_other() 
     };
     let vectors = shop.post("/v1/embeddings", &json!({"model": "text-embedding-3-small", "input": "Hi"}));
     let tools = json!([{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]);
-    let long =
-        shop.post("/v1/chat/completions", &with(chat(&"All work and no play. ".repeat(40)), json!({"max_tokens": 20})));
+    let long = || {
+        let body = with(chat(&"All work and no play. ".repeat(60)), json!({"max_tokens": 20}));
+        shop.post("/v1/chat/completions", &body)
+    };
     let pairs: [(&str, Asking, Asking); 12] = [
         ("requested", plain(), chat_with(&shop, json!({"model": "gpt-4.1-mini"}))),
         ("provider", claude(), plain()),
@@ -95,9 +97,9 @@ async fn each_condition_holds_for_the_call_that_it_describes_and_for_no_other() 
             chat_with(&shop, json!({"metadata": {"tier": "free"}})),
             chat_with(&shop, json!({"metadata": {"tier": "paid"}})),
         ),
-        ("estimated", chat_with(&shop, json!({"max_tokens": 2_000})), plain()),
+        ("estimated", long(), plain()),
         ("greatest", chat_with(&shop, json!({"max_tokens": 2_000})), plain()),
-        ("input", long, plain()),
+        ("input", long(), plain()),
         ("output", chat_with(&shop, json!({"max_tokens": 501})), chat_with(&shop, json!({"max_tokens": 500}))),
     ];
     for (user, blocked, free) in pairs {
