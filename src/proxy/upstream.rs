@@ -3,8 +3,8 @@
 use super::egress::NO_TUNNEL;
 use super::incoming::{Fault, Incoming};
 use super::provider::{NoAddress, Provider};
+use super::purse::Carried;
 use super::route;
-use super::settings::ProviderKey;
 use crate::clock::Timestamp;
 use crate::dialects::{Dialect, Flavor};
 use crate::secret::Secret;
@@ -277,7 +277,6 @@ impl From<Fault> for Cut {
 pub struct HeadPlan<'a> {
     pub original: &'a RequestHeader,
     pub provider: &'a Provider,
-    pub dialect: Dialect,
     /// The path on the provider's side (before its base), with its slash, without the query.
     pub rest: &'a str,
     pub query: Option<&'a str>,
@@ -286,6 +285,7 @@ pub struct HeadPlan<'a> {
     pub identity: bool,
     /// The target is the one that the caller's key was meant for.
     pub caller_key_may_pass: bool,
+    pub carried: &'a Carried,
 }
 
 /// The head as it goes over the wire: what most requests need of it. `None`: it cannot be written.
@@ -358,9 +358,9 @@ fn headers(plan: &HeadPlan<'_>, put: &mut impl FnMut(&[u8], &HeaderValue) -> Opt
             put(spelling, value)?;
         }
     }
-    if let ProviderKey::Own(key) = &settings.key {
-        let (name, value) = key_header(plan.dialect, settings.flavor, key);
-        put(name.as_bytes(), &HeaderValue::try_from(value).ok()?)?;
+    if let Carried::Own(key) = plan.carried {
+        let (name, value) = key.header.as_ref()?;
+        put(name.as_bytes(), value)?;
     }
     for (name, value) in &settings.headers {
         put(name.as_bytes(), &HeaderValue::from_str(value.expose()).ok()?)?;
@@ -376,11 +376,11 @@ fn headers(plan: &HeadPlan<'_>, put: &mut impl FnMut(&[u8], &HeaderValue) -> Opt
 }
 
 fn own_key(plan: &HeadPlan<'_>) -> bool {
-    !matches!(plan.provider.settings.key, ProviderKey::FromCaller) || !plan.caller_key_may_pass
+    !matches!(plan.carried, Carried::Callers) || !plan.caller_key_may_pass
 }
 
 /// How a dialect carries a key.
-fn key_header(dialect: Dialect, flavor: Flavor, key: &Secret<String>) -> (&'static str, String) {
+pub fn key_header(dialect: Dialect, flavor: Flavor, key: &Secret<String>) -> (&'static str, String) {
     match (dialect, flavor) {
         (Dialect::OpenAi, Flavor::Azure) => ("api-key", key.expose().clone()),
         (Dialect::OpenAi, _) => ("authorization", format!("Bearer {}", key.expose())),

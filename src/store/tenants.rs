@@ -116,7 +116,7 @@ fn read_tenant(row: &Row<'_>, kind: TenantKind) -> rusqlite::Result<Tenant> {
     })
 }
 
-fn moment(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Timestamp>> {
+pub(super) fn moment(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Timestamp>> {
     Ok(row.get::<_, Option<i64>>(column)?.map(Timestamp))
 }
 

@@ -8,12 +8,16 @@ mod keyring;
 mod name;
 mod network;
 mod permissions;
+mod provider_key;
+mod seal;
 
 pub use key::{Digest, KEY_LETTERS, KeyText, PREFIX_LETTERS, Pepper, looks_like_a_key};
 pub use keyring::{Closed, Credential, Keyring, NotAdmitted};
 pub use name::{NAME_LETTERS_MAX, NotAName, check_name};
 pub use network::{Network, NotANetwork};
 pub use permissions::{Forbidden, GUARDED_OPERATIONS, Permissions, matches_glob};
+pub use provider_key::{KeyHealth, PROVIDER_SECRET_BYTES_MAX, ProviderKeyRecord, WEIGHT_MAX, is_a_provider_secret};
+pub use seal::{MasterKey, MasterKeyId, NotAMasterKey, NotOpened};
 
 use crate::clock::Timestamp;
 use serde::{Deserialize, Serialize};
