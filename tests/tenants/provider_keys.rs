@@ -40,7 +40,7 @@ fn last_key(shop: &Shop) -> String {
     attempts.last().and_then(|attempt| attempt.header("authorization")).unwrap_or_default().to_owned()
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sealed_key_serves_a_running_node_until_it_is_switched_off_and_is_never_shown() {
     let shop = keyed().with_every_provider("key: sealed").with_setting("log: {level: trace}").open().await;
     let app = key(&shop, &["app"]).await;
@@ -80,7 +80,7 @@ async fn a_sealed_key_serves_a_running_node_until_it_is_switched_off_and_is_neve
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_key_that_its_provider_refuses_is_passed_over_before_the_client_sees_it() {
     let shop = keyed().with_every_provider("key: sealed").open().await;
     let app = key(&shop, &["app"]).await;
@@ -114,7 +114,7 @@ async fn a_key_that_its_provider_refuses_is_passed_over_before_the_client_sees_i
     assert!(!checked.status.success() && String::from_utf8_lossy(&checked.stdout).contains("is invalid"));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_key_under_another_master_key_stays_shut_and_says_so() {
     let mut shop = shop().with_every_provider("key: sealed").open().await;
     add(&shop, "main", "sk-good-1111", &[]);
