@@ -7,6 +7,7 @@ use self::doorkeeper::Doorkeeper;
 use self::rules::RulesFolder;
 use self::settings_file::SettingsFile;
 use self::sockets::{Sockets, upgrade_socket};
+use self::strongroom::Strongroom;
 use crate::alerts::Postman;
 use crate::api::{self, ApiState, ProviderReadiness, Readiness};
 use crate::catalog::{self, Catalog};
@@ -46,6 +47,7 @@ mod late;
 pub mod rules;
 mod settings_file;
 mod sockets;
+mod strongroom;
 
 /// How often a drain, a fence and changed files are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -89,6 +91,7 @@ struct House {
     overlays: Vec<PathBuf>,
     rules: Arc<RulesFolder>,
     doorkeeper: Option<Doorkeeper>,
+    strongroom: Strongroom,
 }
 
 impl House {
@@ -130,7 +133,8 @@ impl House {
         remember_answers(&proxy, &reader);
         let overlays = settings.catalog_overlays.clone();
         folder.begun(&proxy);
-        Ok(House { proxy, reader, clock, overlays, rules: Arc::new(folder), doorkeeper })
+        let strongroom = Strongroom::open(&proxy, &reader, settings.data_dir.clone(), settings.master_key.clone());
+        Ok(House { proxy, reader, clock, overlays, rules: Arc::new(folder), doorkeeper, strongroom })
     }
 
     fn run(
@@ -157,6 +161,7 @@ impl House {
             .map_err(|error| Failure::Fault(error.to_string()))?;
         let proxy = Arc::clone(&self.proxy);
         admin.spawn(postman.run(move |alert| proxy.rules.load().receivers(&alert.budget, alert.threshold)));
+        admin.spawn(self.strongroom.clone().follow());
         let router = api::router(self.api(settings, sockets.admin_address));
         admin.spawn(async move {
             let listener = sockets.admin.and_then(tokio::net::TcpListener::from_std);
@@ -528,6 +533,11 @@ fn exposition(proxy: &Proxy) -> String {
         metrics.provider_failures.with_label_values(&name).set(f64::from(health.failures_in_a_row()));
         metrics.provider_key_refused.with_label_values(&name).set(f64::from(u8::from(health.key_is_refused())));
     }
+    let keys = proxy.providers.values().flat_map(|provider| {
+        let of_it = provider.purse.standing(now).into_iter();
+        of_it.map(|(key, health)| (Arc::clone(&provider.settings.name), key, health))
+    });
+    metrics.provider_keys(keys);
     proxy.telemetry.exposition()
 }
 

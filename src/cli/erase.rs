@@ -1,7 +1,7 @@
 //! `farebox erase`: a person's names are rewritten; what was used and what it cost stays.
 
 use super::fault;
-use super::place::{Place, store_in};
+use super::place::{Place, actor, store_in};
 use super::table::grouped;
 use crate::clock::{Clock, SystemClock};
 use crate::ledger::resolve::recover_the_dead;
@@ -61,7 +61,8 @@ pub fn run(arguments: &Arguments) -> ExitCode {
 }
 
 fn erase(store: &mut Store, arguments: &Arguments) -> Result<Erased, StoreError> {
-    let now = SystemClock.now();
+    let who = actor();
+    let by = (SystemClock.now(), who.as_str());
     let named = [
         (Subject::User, &arguments.user),
         (Subject::EndUser, &arguments.end_user),
@@ -69,8 +70,8 @@ fn erase(store: &mut Store, arguments: &Arguments) -> Result<Erased, StoreError>
     ];
     let named = named.into_iter().find_map(|(subject, name)| Some((subject, name.as_deref()?)));
     match (named, &arguments.as_in) {
-        (Some((subject, name)), _) => store.erase(subject, name, now, arguments.dry_run),
-        (None, Some(other)) => store.erase_as_in(&Reader::open(other)?, now),
+        (Some((subject, name)), _) => store.erase(subject, name, by, arguments.dry_run),
+        (None, Some(other)) => store.erase_as_in(&Reader::open(other)?, by),
         (None, None) => Ok(Erased::default()),
     }
 }

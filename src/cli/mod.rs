@@ -13,7 +13,10 @@ mod healthcheck;
 mod keys;
 mod ledger;
 mod man;
+mod master;
 mod place;
+mod privacy;
+mod provider_keys;
 mod retain;
 mod rules;
 mod serve;
@@ -70,6 +73,10 @@ enum Command {
     User(tenants::Arguments<tenants::NewUser>),
     /// Make virtual keys, say what they may do, rotate and revoke them.
     Key(Box<keys::Arguments>),
+    /// Keep the providers' keys sealed: several for each, checked, rotated, and never shown.
+    ProviderKey(Box<provider_keys::Arguments>),
+    /// The master key under which provider keys are sealed.
+    Keys(master::Arguments),
     /// Show who changed tenants and keys, and check that nobody changed the log.
     Audit(audit::Arguments),
     /// Verify the ledger, decide what was withheld, show what is on disk.
@@ -90,6 +97,8 @@ enum Command {
     Retain(retain::Arguments),
     /// Erase a person's names; numbers and sums stay. A server may be running.
     Erase(erase::Arguments),
+    /// Hand out or erase what is kept of a person.
+    Privacy(privacy::Arguments),
     /// Say which version this is.
     Version(version::Arguments),
     /// Write the manual pages into a folder.
@@ -117,6 +126,8 @@ pub fn run() -> ExitCode {
         Command::Project(arguments) => tenants::run(&arguments),
         Command::User(arguments) => tenants::run(&arguments),
         Command::Key(arguments) => keys::run(&arguments),
+        Command::ProviderKey(arguments) => provider_keys::run(&arguments),
+        Command::Keys(arguments) => master::run(&arguments),
         Command::Audit(arguments) => audit::run(&arguments),
         Command::Ledger(arguments) => ledger::run(&arguments),
         Command::Rules(arguments) => rules::run(&arguments),
@@ -127,6 +138,7 @@ pub fn run() -> ExitCode {
         Command::Restore(arguments) => backup::restore(&arguments),
         Command::Retain(arguments) => retain::run(&arguments),
         Command::Erase(arguments) => erase::run(&arguments),
+        Command::Privacy(arguments) => privacy::run(&arguments),
         Command::Version(arguments) => version::run(&arguments),
         Command::Man(arguments) => man::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments),

@@ -17,6 +17,11 @@ pub struct Place {
 }
 
 impl Place {
+    /// The whole configuration, which must be without a fault.
+    pub fn settings(&self) -> Result<config::Settings, String> {
+        config::load(self.config.clone(), &Surroundings::of_this_process()).map_err(|faults| faults.to_string())
+    }
+
     /// The directory that is named, else the configured one; whatever else is wrong with the configuration.
     pub fn data_dir(&self) -> Result<PathBuf, String> {
         match &self.data_dir {
@@ -55,7 +60,7 @@ impl Office {
 }
 
 /// Whoever types: by the number that the system knows him by, for names are erasable and the audit log is not.
-fn actor() -> String {
+pub fn actor() -> String {
     match std::fs::metadata("/proc/self") {
         Ok(of_us) => format!("command line, uid {}", of_us.uid()),
         Err(_) => "command line".to_owned(),

@@ -63,6 +63,7 @@ pub fn settings(file: &File, every_preset: bool, variables: &Variables, notes: &
         proxy: proxy(file, providers(file, every_preset, variables, notes), notes),
         admin_listen: or(&file.admin_listen, ADMIN_LISTEN),
         admin_token: token.map(|token| Secret::new(token.clone())),
+        master_key: environment::master_key(variables),
         ledger: ledger(file, notes),
         catalog_overlays: overlays(file, notes),
         rules_dir: or(&file.rules_dir, PathBuf::from(RULES_DIR)),
@@ -204,8 +205,7 @@ fn check_own_keys(written: &[file::Provider], providers: &[ProviderSettings], no
             "`providers.{}` has no key of Farebox's own, and with `access: keys` callers bring none",
             name.value
         );
-        let remedy =
-            "write `key: env:NAME` or `key: file:PATH` (`key: none` if it wants none), or set FAREBOX_USE_ENV_KEYS=yes";
+        let remedy = "write `key: sealed` and add one with `farebox provider-key add`, or `key: env:NAME` or `key: file:PATH` (`key: none` if it wants none), or set FAREBOX_USE_ENV_KEYS=yes";
         notes.fault(place, what, remedy);
     }
 }
@@ -320,6 +320,7 @@ impl Building<'_> {
         match &key.value {
             Key::Caller => ProviderKey::FromCaller,
             Key::Nothing => ProviderKey::Nothing,
+            Key::Sealed => ProviderKey::Sealed,
             Key::Environment(variable) => match self.variables.get(variable).filter(|key| !key.is_empty()) {
                 Some(found) => self.own_key(name, &key.origin, found),
                 None => {
@@ -491,6 +492,7 @@ impl Settings {
         let key = |provider: &ProviderSettings| match provider.key {
             ProviderKey::FromCaller => "the caller's key",
             ProviderKey::Own(_) => "Farebox's own key",
+            ProviderKey::Sealed => "Farebox's sealed keys",
             ProviderKey::Nothing => "no key",
         };
         let access = |access| match access {

@@ -5,6 +5,8 @@ use super::diagnose::nearest;
 use super::file;
 use super::section::Notes;
 use super::tree::{self, Entry, Node, Origin, Shape};
+use crate::secret::Secret;
+use crate::store::MasterKeySource;
 use std::collections::BTreeMap;
 
 pub const CONFIG: &str = "FAREBOX_CONFIG";
@@ -13,9 +15,12 @@ pub const ADMIN_TOKEN: &str = "FAREBOX_ADMIN_TOKEN";
 pub const OPEN_ON_PUBLIC: &str = "FAREBOX_OPEN_ON_PUBLIC";
 /// `yes` lets providers without a `key` setting use the key in their standard variable (`OPENAI_API_KEY` …).
 pub const USE_ENV_KEYS: &str = "FAREBOX_USE_ENV_KEYS";
+/// What provider keys are sealed under, or the file that it is in; neither: `master.key` in the data directory.
+pub const MASTER_KEY: &str = "FAREBOX_MASTER_KEY";
+pub const MASTER_KEY_FILE: &str = "FAREBOX_MASTER_KEY_FILE";
 
 const PREFIX: &str = "FAREBOX_";
-const WORDS: [&str; 4] = [CONFIG, ADMIN_TOKEN, OPEN_ON_PUBLIC, USE_ENV_KEYS];
+const WORDS: [&str; 6] = [CONFIG, ADMIN_TOKEN, OPEN_ON_PUBLIC, USE_ENV_KEYS, MASTER_KEY, MASTER_KEY_FILE];
 /// Shorter spellings.
 const SHORT: [(&str, [&str; 2]); 2] =
     [("FAREBOX_LOG_FORMAT", ["log", "format"]), ("FAREBOX_LOG_LEVEL", ["log", "level"])];
@@ -30,6 +35,16 @@ pub fn says_yes(variables: &BTreeMap<String, String>, name: &str, notes: &Notes)
             notes.fault(&origin, "it is neither yes nor no".to_owned(), "write `yes`, or unset it");
             false
         }
+    }
+}
+
+/// Where the master key is.
+pub fn master_key(variables: &BTreeMap<String, String>) -> MasterKeySource {
+    let said = |name: &str| variables.get(name).filter(|value| !value.is_empty());
+    match (said(MASTER_KEY), said(MASTER_KEY_FILE)) {
+        (Some(text), _) => MasterKeySource::Text(Secret::new(text.clone())),
+        (None, Some(path)) => MasterKeySource::File(path.into()),
+        (None, None) => MasterKeySource::DataDir,
     }
 }
 

@@ -22,6 +22,7 @@ use crate::ledger;
 use crate::proxy;
 use crate::secret::Secret;
 use crate::telemetry::otel::OtelSettings;
+use crate::store::MasterKeySource;
 use crate::telemetry::{LogSettings, MetricsSettings};
 use section::Notes;
 use std::collections::BTreeMap;
@@ -42,6 +43,8 @@ pub struct Settings {
     pub admin_listen: SocketAddr,
     /// Opens the admin port's read side on addresses that are not loopback.
     pub admin_token: Option<Secret<String>>,
+    /// What sealed keys are opened with.
+    pub master_key: MasterKeySource,
     pub ledger: ledger::Settings,
     pub catalog_overlays: Vec<PathBuf>,
     /// Where rules stand; without such a folder there are none.

@@ -24,6 +24,7 @@ pub type Read<T> = Result<T, Wrong>;
 pub enum Key {
     Caller,
     Nothing,
+    Sealed,
     Environment(String),
     File(PathBuf),
 }
@@ -203,10 +204,12 @@ fn is_host(host: &str) -> bool {
 
 /// A key is never written into the file itself, and never shown.
 pub fn key(text: &str) -> Read<Key> {
-    const REMEDY: &str = "write `caller`, `none`, `env:NAME` or `file:PATH`; the key itself never stands in the file";
+    const REMEDY: &str =
+        "write `caller`, `none`, `sealed`, `env:NAME` or `file:PATH`; the key itself never stands in the file";
     match (text, text.split_once(':')) {
         ("caller", _) => Ok(Key::Caller),
         ("none", _) => Ok(Key::Nothing),
+        ("sealed", _) => Ok(Key::Sealed),
         (_, Some(("env", name))) if is_variable(name) => Ok(Key::Environment(name.to_owned())),
         (_, Some(("file", path))) if !path.is_empty() => Ok(Key::File(PathBuf::from(path))),
         _ => wrong("is no place where a key is found", REMEDY),

@@ -10,8 +10,8 @@ use super::foresee::terms;
 use super::limits::Passes;
 use super::links;
 use super::offer::Target;
+use super::purse::Carried;
 use super::refusal;
-use super::settings::ProviderKey;
 use super::surface;
 use super::swap::limit_member;
 use super::told;
@@ -23,6 +23,7 @@ use crate::event::Opening;
 use crate::ids::EventId;
 use crate::ledger::admission::Reservation;
 use crate::telemetry::otel::{Arrival, AttemptTrace, RefusedTrace, Trace};
+use crate::tenants::GUARDED_OPERATIONS;
 use bytes::Bytes;
 use http::Method;
 use http::response::Parts as ResponseHead;
@@ -43,6 +44,8 @@ pub enum Attempt {
         failure: Failure,
         pause: Option<Duration>,
     },
+    /// The provider refused this key and accepted nothing; another is there.
+    NextKey(Arc<str>),
 }
 
 /// One attempt: bounded, decided and journalled anew.
@@ -59,6 +62,8 @@ pub struct Run<'a> {
     pub can_retry: bool,
     /// The same, elsewhere.
     pub more_targets: bool,
+    /// Keys of this provider's that it refused this request with.
+    pub keys_tried: &'a [Arc<str>],
 }
 
 impl Run<'_> {
@@ -80,11 +85,15 @@ impl Run<'_> {
     }
 
     async fn carry_out(&self, session: &mut ServerSession, course: &Course<'_>, mut account: Account) -> Attempt {
+        let carried = match self.carried() {
+            Ok(carried) => carried,
+            Err(why) => return keyless(account, why),
+        };
         let line = match Line::open(&self.target.provider, self.proxy.clock.now()).await {
             Ok(line) => line,
             Err(failure) => return self.not_sent(account, failure),
         };
-        let mut connection = match self.send(session, line, &mut account, course).await {
+        let mut connection = match self.send(session, line, &mut account, course, &carried).await {
             Ok(connection) => connection,
             Err(Stop::ClientGone) => return self.client_gone(account),
             Err(Stop::Failed(failure)) => return self.broken(account, failure),
@@ -103,8 +112,12 @@ impl Run<'_> {
         account.answered(&response);
         let status = response.status.as_u16();
         let failure = (status >= 500).then(|| format!("it answered {status}"));
-        let is_down = self.tell_health(status, failure);
+        let is_down = self.tell_health(status, failure, matches!(carried, Carried::Own(_)));
         let can_retry = self.more_targets || self.can_retry && !is_down;
+        if let Some(refused_key) = self.judge_key(&carried, &response) {
+            let _ = self.try_again(account, connection, &response).await;
+            return Attempt::NextKey(refused_key);
+        }
         if surface::lists_models_itself(self.arrived, status) {
             return Box::pin(self.models_of_the_catalog(session, account, connection)).await;
         }
@@ -118,14 +131,33 @@ impl Run<'_> {
     }
 
     /// An answer says how the provider is, and what it thinks of our key. Is it down now?
-    fn tell_health(&self, status: u16, failure: Option<String>) -> bool {
+    fn tell_health(&self, status: u16, failure: Option<String>, is_ours: bool) -> bool {
         let (provider, now) = (&self.target.provider, self.proxy.clock.now());
         let mut health = provider.health.lock();
         health.record(failure, now);
-        if matches!(provider.settings.key, ProviderKey::Own(_)) {
+        if is_ours {
             health.own_key_answered(status);
         }
         health.is_down(now)
+    }
+
+    /// What the call is made with. Operations on what a provider keeps by account always take the same key.
+    fn carried(&self) -> Result<Carried, &'static str> {
+        let steady = GUARDED_OPERATIONS.contains(&self.arrived.endpoint.operation);
+        self.target.provider.purse.take(self.proxy.clock.now(), self.keys_tried, steady)
+    }
+
+    /// Marks the key by its answer. `Some`: its name, when the call can be made with another key instead.
+    fn judge_key(&self, carried: &Carried, response: &ResponseHead) -> Option<Arc<str>> {
+        let Carried::Own(key) = carried else { return None };
+        let (status, now) = (response.status.as_u16(), self.proxy.clock.now());
+        key.answered(status, retry_after(response), now);
+        if !matches!(status, 401..=403 | 429) || !self.asked.is_whole() {
+            return None;
+        }
+        let tried: Vec<Arc<str>> = self.keys_tried.iter().chain([&key.name]).cloned().collect();
+        let another = self.target.provider.purse.has_another(now, status, &tried);
+        another.then(|| Arc::clone(&key.name))
     }
 
     /// The account of an admitted attempt. `moments`: when the rules were asked, and the budgets.
@@ -223,6 +255,7 @@ impl Run<'_> {
         line: Line,
         account: &mut Account,
         course: &Course<'_>,
+        carried: &Carried,
     ) -> Result<Connection, Stop> {
         let timeouts = self.target.provider.settings.timeouts;
         let (body, framing) = match &self.asked.body {
@@ -241,13 +274,13 @@ impl Run<'_> {
         let plan = HeadPlan {
             original: &self.arrived.head,
             provider: &self.target.provider,
-            dialect: self.arrived.dialect,
             rest: &rest,
             query: self.arrived.query.as_deref(),
             framing,
             identity: self.asks_for_usage() || course.is_sliced() || links::may_stand_in(self.arrived),
             caller_key_may_pass: self.target.caller_key_may_pass,
             traceparent: account.traceparent().filter(|_| self.target.provider.settings.trace_context),
+            carried,
         };
         account.sent(body.len() as u64);
         if matches!(self.asked.body, AskedBody::Whole(_)) {
@@ -385,9 +418,7 @@ impl Run<'_> {
         connection.release(whole).await;
         account.ended();
         account.settle(Ending::Finished);
-        let asked = response.headers.get("retry-after").and_then(|value| value.to_str().ok()?.trim().parse().ok());
-        let pause =
-            asked.map(Duration::from_secs).filter(|pause| *pause <= self.target.provider.settings.retries.pause_max);
+        let pause = retry_after(response).filter(|pause| *pause <= self.target.provider.settings.retries.pause_max);
         Attempt::Failed { failure: Failure::Rejected(response.status.as_u16()), pause }
     }
 
@@ -423,6 +454,18 @@ impl Run<'_> {
             )
         }
     }
+}
+
+/// There is no key to call it with: another provider may have one.
+fn keyless(account: Account, why: &str) -> Attempt {
+    account.settle(Ending::NotSent { detail: Arc::from(why) });
+    Attempt::Failed { failure: Failure::NotConnected(why.to_owned()), pause: None }
+}
+
+/// How long the provider asks to be left alone.
+fn retry_after(response: &ResponseHead) -> Option<Duration> {
+    let seconds = response.headers.get("retry-after")?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds))
 }
 
 /// Why sending stopped.

@@ -298,6 +298,7 @@ async fn forward(
     let mut number = 0u16;
     let mut last: Option<(Arc<str>, Failure)> = None;
     let mut passes = Passes::default();
+    let mut keys_tried: Vec<Arc<str>> = Vec::new();
     for (place, target) in targets.iter().enumerate() {
         let name = Arc::clone(&target.provider.settings.name);
         let more_targets = place + 1 < targets.len();
@@ -310,10 +311,11 @@ async fn forward(
             }
             number += 1;
             let can_retry = tried < target.provider.settings.retries.max;
-            let run = Run { proxy, arrived, asked, target, number, can_retry, more_targets };
+            let run = Run { proxy, arrived, asked, target, number, can_retry, more_targets, keys_tried: &keys_tried };
             match run.attempt(session, &mut passes).await {
                 Attempt::Done => return,
                 Attempt::Refused(refused) => return Box::pin(refuse(proxy, session, arrived, refused)).await,
+                Attempt::NextKey(name) => keys_tried.push(name),
                 Attempt::Failed { failure, pause } => {
                     let is_down = target.provider.health.lock().is_down(proxy.clock.now());
                     let again = can_retry && run.may_try_again(&failure) && !is_down;

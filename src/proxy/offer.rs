@@ -5,7 +5,7 @@ use super::door;
 use super::exchange::Arrived;
 use super::provider::Provider;
 use super::route;
-use super::settings::{Fallback, ProviderKey};
+use super::settings::Fallback;
 use crate::catalog::{Catalog, Offer};
 use crate::dialects::{Dialect, Refusal, RefusalKind};
 use crate::rules;
@@ -61,7 +61,7 @@ fn first(proxy: &Proxy, catalog: &Catalog, arrived: &Arrived, requested: Option<
         return Err(wrong_dialect(&name, provider.settings.dialect, None));
     }
     let target = target(catalog, arrived, provider, requested, model.map(Arc::from));
-    if !target.caller_key_may_pass && matches!(provider.settings.key, ProviderKey::FromCaller) {
+    if !target.caller_key_may_pass && provider.purse.is_callers() {
         return Err(no_key(arrived, &name));
     }
     permitted(arrived, &target)?;
@@ -72,7 +72,7 @@ fn first(proxy: &Proxy, catalog: &Catalog, arrived: &Arrived, requested: Option<
 fn no_key(arrived: &Arrived, name: &str) -> Refusal {
     let message = match &arrived.credential {
         Some(_) => format!(
-            "Farebox has no key of its own for the provider `{name}`, and callers bring none: whoever runs this Farebox sets its `key` (`key: env:…`)."
+            "Farebox has no key of its own for the provider `{name}`, and callers bring none: whoever runs this Farebox adds one (`farebox provider-key add`, or `key: env:…`)."
         ),
         None => format!(
             "A caller's own key goes only to the provider that the path names. Call `/{name}/…`, or give Farebox a key for `{name}` (`key: env:…`)."
@@ -147,7 +147,7 @@ fn open_choice(
     {
         return Err(wrong_dialect(&other.settings.name, other.settings.dialect, Some(model)));
     }
-    let keyed = |provider: &&Arc<Provider>| !matches!(provider.settings.key, ProviderKey::FromCaller);
+    let keyed = |provider: &&Arc<Provider>| !provider.purse.is_callers();
     Ok(configured
         .find(|provider| speaks(provider) && keyed(provider))
         .map_or(default, |p| Arc::clone(&p.settings.name)))
@@ -202,7 +202,7 @@ fn usable(proxy: &Proxy, arrived: &Arrived, name: &Arc<str>) -> Result<(), Strin
     if settings.dialect != arrived.dialect {
         return Err(format!("`{name}` speaks the {} API", settings.dialect.name()));
     }
-    if !arrived.key_is_for(name) && matches!(settings.key, ProviderKey::FromCaller) {
+    if !arrived.key_is_for(name) && provider.purse.is_callers() {
         return Err(format!("the caller's key is not for `{name}`, and Farebox has none of its own for it"));
     }
     if provider.health.lock().is_down(proxy.clock.now()) {
@@ -240,7 +240,7 @@ fn fallback_target(
     let provider = proxy.providers.get(&fallback.provider)?;
     let model = fallback.model.clone().or_else(|| requested.map(Arc::from));
     let target = target(catalog, arrived, provider, requested, model);
-    let keyed = target.caller_key_may_pass || !matches!(provider.settings.key, ProviderKey::FromCaller);
+    let keyed = target.caller_key_may_pass || !provider.purse.is_callers();
     let possible = provider.settings.dialect == arrived.dialect && keyed && permitted(arrived, &target).is_ok();
     if !possible {
         tracing::debug!(

@@ -31,7 +31,7 @@ pub async fn answer(
     asked: &Asked,
     target: &Target,
 ) {
-    let run = Run { proxy, arrived, asked, target, number: 1, can_retry: false, more_targets: false };
+    let run = Run { proxy, arrived, asked, target, number: 1, can_retry: false, more_targets: false, keys_tried: &[] };
     let body = preview(&run).await.to_string().into_bytes();
     let headers = [("x-farebox-exchange-id", arrived.id.to_string())];
     downstream::respond_json(session, 200, &headers, body).await;

@@ -3,6 +3,7 @@
 use super::egress::Egress;
 use super::health::Health;
 use super::pool::Pool;
+use super::purse::Purse;
 use super::settings::{ProviderSettings, ProviderTls};
 use crate::clock::Timestamp;
 use parking_lot::Mutex;
@@ -24,6 +25,7 @@ pub struct Provider {
     pub settings: ProviderSettings,
     pub connector: Arc<TransportConnector>,
     pub idle: Pool,
+    pub purse: Purse,
     pub health: Mutex<Health>,
     slots: Option<Arc<Semaphore>>,
     client_certificate: Option<Arc<CertKey>>,
@@ -70,6 +72,7 @@ impl Provider {
             slots: settings.concurrency_max.map(|max| Arc::new(Semaphore::new(max))),
             connector,
             idle: Pool::default(),
+            purse: Purse::new(&settings),
             client_certificate,
             peers: Mutex::new(None),
             next: AtomicUsize::new(0),

@@ -144,6 +144,8 @@ pub enum ProviderKey {
     FromCaller,
     /// Farebox's own (from the environment or a file); the caller's is cut out.
     Own(Secret<String>),
+    /// Farebox's own, which it keeps sealed (`farebox provider-key add`); the caller's is cut out.
+    Sealed,
     /// The provider wants none (Ollama, vLLM on one's own machine); the caller's is cut out.
     Nothing,
 }

@@ -8,6 +8,7 @@ use super::deliver::{self, Delivery};
 use super::exchange::{Arrived, Asked, AskedBody, refuse};
 use super::limits::Passes;
 use super::offer::targets;
+use super::purse::Carried;
 use super::refusal;
 use super::upstream::{Connection, Failure, Framing, HeadPlan, Line, head};
 use crate::dialects::{Refusal, RefusalKind};
@@ -34,8 +35,16 @@ pub async fn run(proxy: &Arc<Proxy>, session: &mut ServerSession, arrived: &Arri
         Ok(targets) => targets,
         Err(refused) => return refuse(proxy, session, arrived, refused).await,
     };
-    let run =
-        Run { proxy, arrived, asked: &asked, target: &targets[0], number: 1, can_retry: false, more_targets: false };
+    let run = Run {
+        proxy,
+        arrived,
+        asked: &asked,
+        target: &targets[0],
+        number: 1,
+        can_retry: false,
+        more_targets: false,
+        keys_tried: &[],
+    };
     if let Err(refused) = tunnel(&run, session).await {
         refuse(proxy, session, arrived, refused).await;
     }
@@ -57,7 +66,14 @@ async fn tunnel(run: &Run<'_>, session: &mut ServerSession) -> Result<(), Refusa
             return Err(refusal::no_response(name, &failure));
         }
     };
-    let Some(head) = upgrade_head(run) else {
+    let carried = match provider.purse.take(run.proxy.clock.now(), &[], false) {
+        Ok(carried) => carried,
+        Err(why) => {
+            account.settle(Ending::NotSent { detail: Arc::from(why) });
+            return Err(refusal::no_response(name, &Failure::NotConnected(why.to_owned())));
+        }
+    };
+    let Some(head) = upgrade_head(run, &carried) else {
         account.settle(Ending::NotSent { detail: Arc::from("the upgrade cannot be written") });
         return Err(refusal::because(RefusalKind::InvalidRequest, "The upgrade cannot be passed on.".to_owned()));
     };
@@ -72,6 +88,9 @@ async fn tunnel(run: &Run<'_>, session: &mut ServerSession) -> Result<(), Refusa
         Err(failure) => return Err(broken(account, name, &failure)),
     };
     account.answered(&response);
+    if let Carried::Own(key) = &carried {
+        key.answered(response.status.as_u16(), None, run.proxy.clock.now());
+    }
     if response.status != StatusCode::SWITCHING_PROTOCOLS {
         let delivery = Delivery {
             proxy: run.proxy,
@@ -97,17 +116,17 @@ fn broken(account: Account, name: &str, failure: &Failure) -> Refusal {
     refusal::no_response(name, failure)
 }
 
-fn upgrade_head(run: &Run<'_>) -> Option<RequestHeader> {
+fn upgrade_head(run: &Run<'_>, carried: &Carried) -> Option<RequestHeader> {
     let plan = HeadPlan {
         original: &run.arrived.head,
         provider: &run.target.provider,
-        dialect: run.arrived.dialect,
         rest: &run.arrived.rest,
         query: run.arrived.query.as_deref(),
         framing: Framing::Nothing,
         identity: false,
         caller_key_may_pass: run.target.caller_key_may_pass,
         traceparent: None,
+        carried,
     };
     let mut head = head(&plan)?;
     head.insert_header(header::CONNECTION, "upgrade").ok()?;

@@ -3,8 +3,8 @@
 use super::egress::NO_TUNNEL;
 use super::incoming::{Fault, Incoming};
 use super::provider::{NoAddress, Provider};
+use super::purse::Carried;
 use super::route;
-use super::settings::ProviderKey;
 use crate::clock::Timestamp;
 use crate::dialects::{Dialect, Flavor};
 use crate::secret::Secret;
@@ -278,7 +278,6 @@ impl From<Fault> for Cut {
 pub struct HeadPlan<'a> {
     pub original: &'a RequestHeader,
     pub provider: &'a Provider,
-    pub dialect: Dialect,
     /// The path on the provider's side (before its base), with its slash, without the query.
     pub rest: &'a str,
     pub query: Option<&'a str>,
@@ -289,6 +288,7 @@ pub struct HeadPlan<'a> {
     pub caller_key_may_pass: bool,
     /// Our span, in place of the caller's; `None`: his passes as it came.
     pub traceparent: Option<HeaderValue>,
+    pub carried: &'a Carried,
 }
 
 /// The head as it goes over the wire: what most requests need of it. `None`: it cannot be written.
@@ -362,9 +362,9 @@ fn headers(plan: &HeadPlan<'_>, put: &mut impl FnMut(&[u8], &HeaderValue) -> Opt
             put(spelling, value)?;
         }
     }
-    if let ProviderKey::Own(key) = &settings.key {
-        let (name, value) = key_header(plan.dialect, settings.flavor, key);
-        put(name.as_bytes(), &HeaderValue::try_from(value).ok()?)?;
+    if let Carried::Own(key) = plan.carried {
+        let (name, value) = key.header.as_ref()?;
+        put(name.as_bytes(), value)?;
     }
     for (name, value) in &settings.headers {
         put(name.as_bytes(), &HeaderValue::from_str(value.expose()).ok()?)?;
@@ -383,11 +383,11 @@ fn headers(plan: &HeadPlan<'_>, put: &mut impl FnMut(&[u8], &HeaderValue) -> Opt
 }
 
 fn own_key(plan: &HeadPlan<'_>) -> bool {
-    !matches!(plan.provider.settings.key, ProviderKey::FromCaller) || !plan.caller_key_may_pass
+    !matches!(plan.carried, Carried::Callers) || !plan.caller_key_may_pass
 }
 
 /// How a dialect carries a key.
-fn key_header(dialect: Dialect, flavor: Flavor, key: &Secret<String>) -> (&'static str, String) {
+pub fn key_header(dialect: Dialect, flavor: Flavor, key: &Secret<String>) -> (&'static str, String) {
     match (dialect, flavor) {
         (Dialect::OpenAi, Flavor::Azure) => ("api-key", key.expose().clone()),
         (Dialect::OpenAi, _) => ("authorization", format!("Bearer {}", key.expose())),

@@ -135,6 +135,9 @@ fn reply(shop: &Shop, head: &Parts, body: &Bytes, wishes: &Wishes, visit: &Visit
     if settings.require_key && !has_key(head) {
         return error(head, 401, "no key was sent");
     }
+    if let Some(status) = wished_by_key(head) {
+        return error(head, status, "this key is refused, as it wishes");
+    }
     if let Some(url) = &wishes.redirect {
         return error(head, 307, "it is elsewhere").with_header("location", url.clone());
     }
@@ -278,6 +281,14 @@ fn has_key(head: &Parts) -> bool {
     let names = ["authorization", "x-api-key", "api-key", "x-goog-api-key"];
     let in_query = head.uri.query().is_some_and(|query| query.split('&').any(|pair| pair.starts_with("key=")));
     in_query || names.iter().any(|name| head.headers.contains_key(*name))
+}
+
+/// A key in which `sim-401`, `sim-403` or `sim-429` stands gets that answer.
+fn wished_by_key(head: &Parts) -> Option<u16> {
+    let keys = ["authorization", "x-api-key", "api-key", "x-goog-api-key"];
+    let texts = keys.iter().filter_map(|name| head.headers.get(*name)?.to_str().ok());
+    let wish = |text: &str| [401, 403, 429].into_iter().find(|status| text.contains(&format!("sim-{status}")));
+    texts.filter_map(wish).next()
 }
 
 fn error(head: &Parts, status: u16, message: &str) -> Reply {

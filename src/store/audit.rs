@@ -133,6 +133,8 @@ fn line(row: &Row<'_>) -> rusqlite::Result<AuditLine> {
             3 => "project",
             4 => "key",
             5 => "user",
+            14 => "setting",
+            15 => "provider-key",
             _ => "other",
         },
         subject: row.get(5)?,

@@ -19,6 +19,7 @@ const TOLD_MAX: usize = 5;
 pub enum Named {
     Tenant(TenantKind),
     Key,
+    ProviderKey,
 }
 
 /// A key that is to be made.
@@ -58,6 +59,10 @@ pub enum ChangeError {
     Foreign { user: String, place: String },
     #[error("the {kind} `{name}` still holds {}: delete these first, or disable the {kind} with all that it holds", .held.join(", "))]
     Holds { kind: &'static str, name: String, held: Vec<String> },
+    #[error(
+        "the provider key `{name}` is sealed under another master key than the one that was given; nothing was changed"
+    )]
+    SealedOtherwise { name: String },
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -73,6 +78,7 @@ impl Named {
         match self {
             Named::Tenant(kind) => kind.name(),
             Named::Key => "key",
+            Named::ProviderKey => "provider-key",
         }
     }
 
@@ -80,6 +86,7 @@ impl Named {
         match self {
             Named::Tenant(kind) => kind.name_kind(),
             Named::Key => NameKind::Key,
+            Named::ProviderKey => NameKind::ProviderKey,
         }
     }
 
@@ -87,6 +94,7 @@ impl Named {
         match self {
             Named::Tenant(_) => "tenants",
             Named::Key => "virtual_keys",
+            Named::ProviderKey => "provider_keys",
         }
     }
 }
@@ -228,7 +236,16 @@ impl Changes<'_> {
             Named::Tenant(TenantKind::User) => self.shut_out(id)?,
             Named::Tenant(_) => {}
         }
+        if subject == Named::ProviderKey {
+            self.transaction.execute("UPDATE provider_keys SET sealed = x'' WHERE id = ?1", [id])?;
+        }
         self.note("delete", id, &json!({}))
+    }
+
+    /// What is kept of a person was handed out; the audit log says so, by the person's number.
+    pub fn exported(&self, user: &str, events: u64) -> Result<(), ChangeError> {
+        let id = self.word(NameKind::User, user)?;
+        self.note("export", id, &json!({ "events": events }))
     }
 
     fn add_secret(&self, key: i64, digest: &Digest, prefix: &str) -> Result<(), ChangeError> {
@@ -238,22 +255,33 @@ impl Changes<'_> {
         Ok(())
     }
 
+    pub(super) fn transaction(&self) -> &Transaction<'_> {
+        &self.transaction
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// The number of a word of this kind, which may be new.
+    pub(super) fn word(&self, kind: NameKind, text: &str) -> Result<i64, ChangeError> {
+        self.transaction
+            .prepare_cached("INSERT INTO names (kind, text) VALUES (?1, ?2) ON CONFLICT DO NOTHING")?
+            .execute(params![kind as u8, text])?;
+        let mut select = self.transaction.prepare_cached("SELECT id FROM names WHERE kind = ?1 AND text = ?2")?;
+        Ok(select.query_row(params![kind as u8, text], |row| row.get(0))?)
+    }
+
     pub(super) fn note(&self, action: &str, subject: i64, detail: &Value) -> Result<(), ChangeError> {
         Ok(audit::append(&self.transaction, self.now, self.actor, action, subject, &detail.to_string())?)
     }
 
     /// The number of a name that nobody of this kind had before.
-    fn fresh_name(&self, subject: Named, name: &str) -> Result<i64, ChangeError> {
+    pub(super) fn fresh_name(&self, subject: Named, name: &str) -> Result<i64, ChangeError> {
         check_name(name)?;
-        let (kind, name_of) = (subject.kind() as u8, || name.to_owned());
+        let name_of = || name.to_owned();
         // The ledger may know the name already, from what headers said in open mode.
-        self.transaction
-            .prepare_cached("INSERT INTO names (kind, text) VALUES (?1, ?2) ON CONFLICT DO NOTHING")?
-            .execute(params![kind, name])?;
-        let id = self
-            .transaction
-            .prepare_cached("SELECT id FROM names WHERE kind = ?1 AND text = ?2")?
-            .query_row(params![kind, name], |row| row.get(0))?;
+        let id = self.word(subject.kind(), name)?;
         match self.deleted(subject, id)? {
             None => Ok(id),
             Some(false) => Err(ChangeError::Taken { kind: subject.name(), name: name_of() }),

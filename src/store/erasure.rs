@@ -67,17 +67,24 @@ impl Store {
     }
 
     /// Erases whoever has this name. `dry`: only counts. A name that nobody has erases nothing.
-    pub fn erase(&mut self, subject: Subject, name: &str, now: Timestamp, dry: bool) -> Result<Erased, StoreError> {
+    /// `actor` is who does it, for the audit log, by whose new line a running node sees that its keyring has changed.
+    pub fn erase(
+        &mut self,
+        subject: Subject,
+        name: &str,
+        (now, actor): (Timestamp, &str),
+        dry: bool,
+    ) -> Result<Erased, StoreError> {
         let erasing = StoreError::sqlite("erase names");
         self.connection.pragma_update(None, "secure_delete", "ON").map_err(&erasing)?;
-        let erased = erase(&mut self.connection, subject, name, now, dry).map_err(&erasing)?;
+        let erased = erase(&mut self.connection, subject, name, (now, actor), dry).map_err(&erasing)?;
         self.interner.forget();
         self.truncate_log()?;
         Ok(erased)
     }
 
     /// Erases everyone who was erased in another ledger and is still, or again, in this one: after a restore.
-    pub fn erase_as_in(&mut self, other: &super::Reader, now: Timestamp) -> Result<Erased, StoreError> {
+    pub fn erase_as_in(&mut self, other: &super::Reader, by: (Timestamp, &str)) -> Result<Erased, StoreError> {
         let reading = StoreError::sqlite("read who was erased");
         let list = other.with(|connection| erasures(connection).map_err(&reading))?;
         let mut all = Erased::default();
@@ -85,7 +92,7 @@ impl Store {
             let names = names_of(&self.connection, subject).map_err(&reading)?;
             let gone = |name: &String| list.iter().any(|erasure| erasure.is_of(subject, name));
             for name in names.iter().filter(|name| gone(name)) {
-                let erased = self.erase(subject, name, now, false)?;
+                let erased = self.erase(subject, name, by, false)?;
                 all = Erased { events: all.events + erased.events, names: all.names + erased.names };
             }
         }
@@ -104,7 +111,7 @@ fn erase(
     connection: &mut Connection,
     subject: Subject,
     name: &str,
-    now: Timestamp,
+    (now, actor): (Timestamp, &str),
     dry: bool,
 ) -> rusqlite::Result<Erased> {
     let transaction = write_transaction(connection)?;
@@ -116,6 +123,7 @@ fn erase(
     if ids.is_empty() {
         return Ok(Erased::default());
     }
+    let asked_for = ids.iter().copied().min().unwrap_or(super::names::NOBODY);
     let (theirs, of_others, events) = apart(&transaction, subject, &ids)?;
     ids.extend(theirs.difference(&of_others).filter(|id| **id != super::names::NOBODY));
     let erased = Erased { events: events.len() as u64, names: ids.len() as u64 };
@@ -146,6 +154,8 @@ fn erase(
             params![now.as_micros(), *kind as u8, salt, digest],
         )?;
     }
+    let detail = serde_json::json!({ "events": erased.events, "names": erased.names }).to_string();
+    super::audit::append(&transaction, now, actor, "erase", asked_for, &detail)?;
     transaction.commit()?;
     Ok(erased)
 }
@@ -294,9 +304,9 @@ mod tests {
     fn a_person_is_gone_with_what_only_that_person_named_and_the_sums_stay() {
         let (dir, mut store) = ledger();
         store.flush_rollups().unwrap();
-        assert_eq!(store.erase(Subject::User, "ann", NOON, true).unwrap(), Erased { events: 2, names: 3 });
+        assert_eq!(store.erase(Subject::User, "ann", (NOON, "test"), true).unwrap(), Erased { events: 2, names: 3 });
         assert_eq!(rows(&dir)[0].user.as_deref(), Some("ann"), "a dry run changes nothing");
-        let erased = store.erase(Subject::User, "ann", NOON, false).unwrap();
+        let erased = store.erase(Subject::User, "ann", (NOON, "test"), false).unwrap();
         assert_eq!(erased, Erased { events: 2, names: 3 });
         let rows = rows(&dir);
         assert!(rows[0].user.as_deref().unwrap().starts_with("erased-"));
@@ -322,7 +332,7 @@ mod tests {
         let instances =
             ["team=ann user=ann", "user=bob", "session=anns-session"].map(|scope| daily("each", scope, 1_000));
         open_accounts(dir.path(), &instances.iter().collect::<Vec<_>>());
-        store.erase(Subject::User, "ann", NOON, false).unwrap();
+        store.erase(Subject::User, "ann", (NOON, "test"), false).unwrap();
         let accounts =
             Reader::open(dir.path()).unwrap().budget_accounts(&crate::store::AccountQuery::default()).unwrap();
         let mut left: Vec<_> = accounts.iter().map(|account| account.scope.to_string()).collect();
@@ -340,7 +350,7 @@ mod tests {
     fn a_server_beside_gives_a_name_that_comes_again_a_number_of_its_own() {
         let (dir, mut server) = ledger();
         let mut beside = Store::open(dir.path(), NOON).unwrap();
-        beside.erase(Subject::User, "ann", NOON, false).unwrap();
+        beside.erase(Subject::User, "ann", (NOON, "test"), false).unwrap();
         server.fold(1, &[call(later(9), 0).by("ann", "key-1")], JournalPosition { segment: 1, offset: 2 }).unwrap();
         let rows = rows(&dir);
         assert_eq!((rows[3].user.as_deref(), rows[0].user == rows[3].user), (Some("ann"), false));
@@ -349,18 +359,18 @@ mod tests {
     #[test]
     fn a_restored_ledger_is_put_right_by_the_list_of_a_later_one() {
         let (later_dir, mut later_store) = ledger();
-        later_store.erase(Subject::User, "ann", NOON, false).unwrap();
+        later_store.erase(Subject::User, "ann", (NOON, "test"), false).unwrap();
         let (restored_dir, mut restored) = ledger();
         let list = Reader::open(later_dir.path()).unwrap();
-        assert_eq!(restored.erase_as_in(&list, NOON).unwrap().names, 3);
+        assert_eq!(restored.erase_as_in(&list, (NOON, "test")).unwrap().names, 3);
         assert!(rows(&restored_dir).iter().all(|row| row.user.as_deref() != Some("ann")));
-        assert_eq!(restored.erase_as_in(&list, NOON).unwrap(), Erased::default());
+        assert_eq!(restored.erase_as_in(&list, (NOON, "test")).unwrap(), Erased::default());
     }
 
     #[test]
     fn a_name_that_nobody_has_erases_nothing() {
         let (_dir, mut store) = ledger();
-        assert_eq!(store.erase(Subject::Session, "nobodys", NOON, false).unwrap(), Erased::default());
-        assert_eq!(store.erase(Subject::Session, "anns-session", NOON, false).unwrap().events, 1);
+        assert_eq!(store.erase(Subject::Session, "nobodys", (NOON, "test"), false).unwrap(), Erased::default());
+        assert_eq!(store.erase(Subject::Session, "anns-session", (NOON, "test"), false).unwrap().events, 1);
     }
 }

@@ -29,9 +29,10 @@ pub(super) enum NameKind {
     Model = 13,
     /// Closed or nearly closed vocabularies: operations, outcomes, rules, finish reasons …
     Word = 14,
+    ProviderKey = 15,
 }
 
-const KINDS: usize = 15;
+const KINDS: usize = 16;
 
 /// The id of "none".
 pub(super) const NOBODY: i64 = 0;

@@ -16,6 +16,7 @@ use crate::clock::Timestamp;
 use crate::dialects::{Operation, RefusalKind};
 use crate::event::{Event, Outcome};
 use crate::money::Usd;
+use crate::tenants::KeyHealth;
 use crate::tokens::usage::{self, TokenUsage, UsageSource};
 use parking_lot::RwLock;
 use prometheus::core::Collector;
@@ -123,6 +124,7 @@ pub struct Metrics {
     pub provider_circuit: GaugeVec,
     pub provider_failures: GaugeVec,
     pub provider_key_refused: GaugeVec,
+    provider_key_state: GaugeVec,
     pub catalog_models: Gauge,
     catalog_updated: Gauge,
     pub rules_in_force: Gauge,
@@ -246,6 +248,7 @@ impl Metrics {
             provider_circuit: gauges(names::PROVIDER_CIRCUIT)?,
             provider_failures: gauges(names::PROVIDER_FAILURES)?,
             provider_key_refused: gauges(names::PROVIDER_KEY_REFUSED)?,
+            provider_key_state: gauges(names::PROVIDER_KEY_STATE)?,
             catalog_models: gauge(names::CATALOG_MODELS)?,
             catalog_updated: gauge(names::CATALOG_UPDATED)?,
             rules_in_force: gauge(names::RULES_IN_FORCE)?,
@@ -294,6 +297,17 @@ impl Metrics {
         self.reload_successful.with_label_values(&[what.name()]).set(f64::from(u8::from(successful)));
         if successful {
             self.reload_time.with_label_values(&[what.name()]).set(seconds_of(now));
+        }
+    }
+
+    /// How Farebox's own keys stand, by provider and name; those that are gone have no series any more.
+    pub fn provider_keys(&self, keys: impl Iterator<Item = (Arc<str>, Arc<str>, KeyHealth)>) {
+        self.provider_key_state.reset();
+        for (provider, key, health) in keys {
+            for state in KeyHealth::ALL {
+                let one = f64::from(u8::from(state == health));
+                self.provider_key_state.with_label_values(&[&*provider, &*key, state.name()]).set(one);
+            }
         }
     }
 

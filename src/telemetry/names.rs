@@ -97,6 +97,8 @@ families! {
         "Failed attempts since the last good one.";
     PROVIDER_KEY_REFUSED = Kind::Gauge, "farebox_provider_key_refused", ["provider"],
         "1 while the provider's last answer to a call with Farebox's own key was 401, 402 or 403; callers' own keys do not count.";
+    PROVIDER_KEY_STATE = Kind::Gauge, "farebox_provider_key_state", ["provider", "key", "state"],
+        "1 for the state that one of Farebox's own keys is in: valid, cooling (429), invalid (401, or 403 again and again), expired; 0 for the others. `configured` is the configuration's.";
     LEDGER_ACCEPTING = Kind::Gauge, "farebox_ledger_accepting", [],
         "1 while the ledger admits requests.";
     LEDGER_STORE_FAULTY = Kind::Gauge, "farebox_ledger_store_faulty", [],

@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use std::sync::Arc;
 
+/// The member of `metadata` that LiteLLM keeps tags in.
+pub const TAGS_IN_METADATA: &str = "tags";
+
 /// The facts of one request. Sizes are bytes of the body as it stands, JSON escapes decoded where that is cheap and
 /// counted as written (which is never less) where it is not.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -34,7 +37,7 @@ pub struct RequestFacts {
     pub service_tier: Option<Arc<str>>,
     /// OpenAI `user`/`safety_identifier`, Anthropic `metadata.user_id`.
     pub user: Option<Arc<str>>,
-    /// String members of `metadata`, bounded in number and length.
+    /// String members of `metadata`, bounded in number and length; a list of `tags` as one text with commas.
     pub metadata: Vec<(Arc<str>, Arc<str>)>,
     /// OpenAI `prompt.id`, a stored prompt template.
     pub prompt_name: Option<Arc<str>>,

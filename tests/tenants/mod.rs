@@ -4,6 +4,8 @@ mod canary;
 mod document;
 mod isolation;
 mod permissions;
+mod privacy;
+mod provider_keys;
 
 use crate::support::shop::Furnishing;
 use crate::support::{Asking, Shop, shop};

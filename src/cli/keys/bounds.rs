@@ -154,7 +154,7 @@ fn network(text: &str) -> Result<Reach, String> {
     if text == ANY { Ok(Reach::Any) } else { text.parse().map(Reach::From).map_err(|error| format!("{error}")) }
 }
 
-fn when(text: &str) -> Result<When, String> {
+pub fn when(text: &str) -> Result<When, String> {
     if text == "never" {
         return Ok(When::Never);
     }

@@ -4,7 +4,7 @@ use super::super::inline;
 use super::super::json::{Broken, Reader, Shape, Text};
 use super::super::{Endpoint, Malformed, Operation};
 use super::prompt::{self, Piece};
-use crate::tokens::facts::{ImageOrder, ImagePart, RequestFacts};
+use crate::tokens::facts::{ImageOrder, ImagePart, RequestFacts, TAGS_IN_METADATA};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -271,12 +271,32 @@ fn metadata(value: &mut Reader<'_>, found: &mut Vec<(Arc<str>, Arc<str>)>) -> Re
     found.clear();
     value.object(|name, value| {
         let room = found.len() < METADATA_MEMBERS_MAX && name.len() <= METADATA_NAME_BYTES_MAX;
-        if let Some(text) = value.text()?.filter(|text| room && text.size() <= METADATA_VALUE_BYTES_MAX) {
+        if name == TAGS_IN_METADATA && value.shape() == Shape::Array {
+            let tags = list_of_texts(value)?;
+            if room && !tags.is_empty() {
+                found.push((Arc::from(name), Arc::from(tags)));
+            }
+        } else if let Some(text) = value.text()?.filter(|text| room && text.size() <= METADATA_VALUE_BYTES_MAX) {
             found.push((Arc::from(name), Arc::from(text.decode())));
         }
         Ok(())
     })?;
     Ok(())
+}
+
+/// `["a", "b"]` as `a,b`, as much of it as a member of metadata may hold.
+fn list_of_texts(list: &mut Reader<'_>) -> Result<String, Broken> {
+    let mut joined = String::new();
+    list.array(|tag| {
+        if let Some(text) = tag.text()?.filter(|text| joined.len() + text.size() < METADATA_VALUE_BYTES_MAX) {
+            if !joined.is_empty() {
+                joined.push(',');
+            }
+            joined.push_str(&text.decode());
+        }
+        Ok(())
+    })?;
+    Ok(joined)
 }
 
 fn owned(text: Option<Text<'_>>) -> Option<Arc<str>> {

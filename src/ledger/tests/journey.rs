@@ -21,7 +21,8 @@ fn a_person_who_is_erased_leaves_the_journal_of_a_running_node_as_well() {
     bench.fold();
     bench.folder.leave_erased_names().unwrap();
     assert!(holds_her(&bench), "nobody was erased yet, and the segment is not full");
-    let erased = Store::open(dir.path(), START).unwrap().erase(Subject::User, "ann-the-caller", START, false).unwrap();
+    let erased =
+        Store::open(dir.path(), START).unwrap().erase(Subject::User, "ann-the-caller", (START, "test"), false).unwrap();
     assert_eq!(erased.events, 1);
     bench.folder.leave_erased_names().unwrap();
     bench.spare();
