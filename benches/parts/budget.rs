@@ -138,7 +138,7 @@ fn rules(others: &[&str]) -> RuleSet {
         )
         .unwrap();
     }
-    let known = syntax::Known { catalog: None, providers: &[] };
+    let known = syntax::Known { catalog: None, providers: &[], receivers: None };
     match syntax::load(&[("rules/bench.yaml", text.as_str())], &known) {
         Ok(loaded) => loaded.rules,
         Err(faults) => {
