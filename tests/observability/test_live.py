@@ -37,7 +37,7 @@ RULES = """
 version: 1
 budgets:
   - {name: search-month, scope: {team: search}, window: month, limit: 500 USD, thresholds: [50%, 80%]}
-  - {name: support-day, scope: {team: support}, window: day, limit: 0.30 USD, clamp: false, thresholds: [50%, 80%]}
+  - {name: support-day, scope: {team: support}, window: day, limit: 0.10 USD, clamp: false, thresholds: [50%, 80%]}
 swaps:
   - name: small-is-enough
     when: {team: search}
@@ -352,7 +352,7 @@ class Live(unittest.TestCase):
             told = [one for one in receiver.of("FareboxBudgetExhausted") if one[1]["labels"]["budget"] == "support-day"]
             return told if {where for where, _ in told} == {"finops", "oncall"} else []
 
-        told = until(heard, "that the budget `support-day` is used up, by who owns it and who is on call", PATIENCE_SECONDS)
+        told = until(heard, "that the budget `support-day` is used up, by who owns it and who is on call", 2 * PATIENCE_SECONDS)
         self.assertEqual(told[0][1]["annotations"]["summary"], "Budget support-day is used up")
         self.assertTrue(until(lambda: receiver.of("FareboxWatchdog"), "the watchdog", PATIENCE_SECONDS))
 
