@@ -39,15 +39,16 @@ async fn ask(provider: Arc<Provider>, now: Timestamp, timeout: Duration, asked: 
         && (settings.dialect != Dialect::Anthropic
             || original.insert_header("anthropic-version", "2023-06-01").is_ok());
     let (rest, query) = models_of(settings.dialect, settings.flavor);
+    let carried = provider.purse.take(now, &[], true).map_err(|_| unwritable())?;
     let plan = HeadPlan {
         original: &original,
         provider: &provider,
-        dialect: settings.dialect,
         rest,
         query,
         framing: Framing::Nothing,
         identity: true,
         caller_key_may_pass: false,
+        carried: &carried,
         traceparent: None,
     };
     let head = head(&plan).filter(|_| said).ok_or_else(unwritable)?;

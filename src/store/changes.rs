@@ -234,10 +234,10 @@ impl Changes<'_> {
         match subject {
             Named::Key => drop(self.transaction.execute("DELETE FROM key_secrets WHERE key = ?1", [id])?),
             Named::Tenant(TenantKind::User) => self.shut_out(id)?,
+            Named::ProviderKey => {
+                self.transaction.execute("UPDATE provider_keys SET sealed = x'' WHERE id = ?1", [id])?;
+            }
             Named::Tenant(_) => {}
-        }
-        if subject == Named::ProviderKey {
-            self.transaction.execute("UPDATE provider_keys SET sealed = x'' WHERE id = ?1", [id])?;
         }
         self.note("delete", id, &json!({}))
     }

@@ -184,7 +184,7 @@ impl From<crate::store::ChangeError> for Problem {
             E::OtherOrganisation { .. } | E::Foreign { .. } => {
                 fault("user", "there is no such user in this organisation", "name one of the same organisation")
             }
-            E::Holds { .. } => Problem::conflict(detail),
+            E::Holds { .. } | E::SealedOtherwise { .. } => Problem::conflict(detail),
             E::Store(error) => Problem::from(error),
         }
     }

@@ -75,7 +75,10 @@ fn rules(visit: &Visit<'_>, catalog: &Catalog) -> Vec<Finding> {
     };
     let providers: Vec<Arc<str>> =
         visit.settings.proxy.providers.iter().map(|provider| Arc::clone(&provider.name)).collect();
-    match rules::load(&files, &Known { catalog: Some(catalog), providers: &providers }) {
+    let receivers: Vec<Arc<str>> =
+        visit.settings.alerts.receivers.iter().map(|receiver| Arc::clone(&receiver.name)).collect();
+    let known = Known { catalog: Some(catalog), providers: &providers, receivers: Some(&receivers) };
+    match rules::load(&files, &known) {
         Err(faults) => vec![Finding::fault("rules", rules::in_words(&faults), remedy)],
         Ok(loaded) => {
             let warned = loaded.warnings.iter().map(|warning| {
