@@ -7,6 +7,7 @@ mod catalog;
 mod check;
 mod completions;
 mod demo;
+mod doctor;
 mod erase;
 mod healthcheck;
 mod keys;
@@ -48,6 +49,8 @@ enum Command {
     Serve(serve::Arguments),
     /// Check the configuration and the catalog; show all faults at once.
     Check(check::Arguments),
+    /// Look at everything that a node needs, and say what is wrong and what to do about it.
+    Doctor(doctor::Arguments),
     /// See it work: a simulated provider, a Farebox, clients, and a live table of what they use.
     Demo(demo::Arguments),
     /// Run a simulated provider that speaks every dialect.
@@ -104,6 +107,7 @@ pub fn run() -> ExitCode {
     match command {
         Command::Serve(arguments) => serve::run(arguments),
         Command::Check(arguments) => check::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Simulate(arguments) => simulate::run(&arguments),
         Command::Catalog(arguments) => catalog::run(&arguments),

@@ -23,6 +23,7 @@ pub mod resolve;
 mod segment;
 mod upkeep;
 pub mod verify;
+pub mod volume;
 mod waits;
 
 use crate::clock::{Clock, Timestamp};

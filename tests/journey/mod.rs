@@ -4,6 +4,7 @@ mod backtest;
 mod bytes;
 mod choosing;
 mod dialects;
+mod doctor;
 mod egress;
 mod first_call;
 mod keeping;

@@ -1,0 +1,77 @@
+//! One cheap question to a provider, as a call would ask it: the same addresses, certificates, egress proxy and key.
+
+use super::provider::{Provider, shared_connector};
+use super::settings::ProviderSettings;
+use super::upstream::{Failure, Framing, HeadPlan, Line, head, unwritable};
+use crate::clock::Timestamp;
+use crate::dialects::{Dialect, Flavor};
+use pingora_http::RequestHeader;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What a provider answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probed {
+    pub status: u16,
+    /// Its clock, as the `date` header has it.
+    pub date: Option<String>,
+    pub took: Duration,
+}
+
+/// Asks for the list of models: no provider charges for it.
+///
+/// # Errors
+/// In words: it cannot be set up, or not be reached.
+pub async fn probe(settings: &ProviderSettings, now: Timestamp, timeout: Duration) -> Result<Probed, String> {
+    let provider = Provider::new(settings.clone(), &shared_connector()).map_err(|error| error.to_string())?;
+    let asked = Instant::now();
+    let asking = ask(Arc::new(provider), now, timeout, asked);
+    match tokio::time::timeout(timeout, asking).await {
+        Ok(answered) => answered.map_err(|failure| in_words(&failure)),
+        Err(_) => Err(format!("no answer within {} s", timeout.as_secs())),
+    }
+}
+
+async fn ask(provider: Arc<Provider>, now: Timestamp, timeout: Duration, asked: Instant) -> Result<Probed, Failure> {
+    let settings = &provider.settings;
+    let mut original = RequestHeader::build("GET", b"/", None).map_err(|_| unwritable())?;
+    let said = original.insert_header("accept", "application/json").is_ok()
+        && (settings.dialect != Dialect::Anthropic
+            || original.insert_header("anthropic-version", "2023-06-01").is_ok());
+    let (rest, query) = models_of(settings.dialect, settings.flavor);
+    let plan = HeadPlan {
+        original: &original,
+        provider: &provider,
+        dialect: settings.dialect,
+        rest,
+        query,
+        framing: Framing::Nothing,
+        identity: true,
+        caller_key_may_pass: false,
+        traceparent: None,
+    };
+    let head = head(&plan).filter(|_| said).ok_or_else(unwritable)?;
+    let line = Line::open(&provider, now).await?;
+    let mut connection = line.begin(head, timeout).await?;
+    let response = connection.response_head(timeout).await?;
+    let date = response.headers.get("date").and_then(|date| date.to_str().ok()).map(str::to_owned);
+    connection.release(false).await;
+    Ok(Probed { status: response.status.as_u16(), date, took: asked.elapsed() })
+}
+
+fn models_of(dialect: Dialect, flavor: Flavor) -> (&'static str, Option<&'static str>) {
+    match (dialect, flavor) {
+        (Dialect::OpenAi, Flavor::Azure) => ("/openai/models", Some("api-version=2024-10-21")),
+        (Dialect::OpenAi, _) => ("/v1/models", None),
+        (Dialect::Anthropic, _) => ("/v1/models", Some("limit=1")),
+        (Dialect::Gemini, _) => ("/v1beta/models", Some("pageSize=1")),
+    }
+}
+
+fn in_words(failure: &Failure) -> String {
+    match failure {
+        Failure::NotConnected(why) | Failure::Untrusted(why) | Failure::NoResponse(why) => why.clone(),
+        Failure::Timeout(_) => "it did not answer in time".to_owned(),
+        other => format!("{other:?}"),
+    }
+}
