@@ -157,7 +157,10 @@ impl House {
         admin.spawn(async move {
             let listener = sockets.admin.and_then(tokio::net::TcpListener::from_std);
             match listener {
-                Ok(listener) => drop(axum::serve(listener, router).await),
+                Ok(listener) => {
+                    let router = router.into_make_service_with_connect_info::<SocketAddr>();
+                    drop(axum::serve(listener, router).await);
+                }
                 Err(error) => tracing::error!(%error, "the admin port does not listen"),
             }
         });

@@ -1,7 +1,8 @@
-//! The admin port: health, metrics, and the read side of the ledger. What it writes is that a person knows of an alert.
+//! The admin port: health, metrics, the read side of the ledger, and under `/api/v1` ([`v1`]) who may do what.
 //!
-//! Who may read: health and metrics anyone who reaches the port. `/api` whoever has the admin token; without a token
-//! set, whoever reaches a *loopback* port by a loopback name. That name check is what keeps a web page in the same
+//! Who may ask: health and metrics anyone who reaches the port. `/api` whoever has the admin token, which may do all, or
+//! a personal token, which may do what its user may. Without an admin token set, and until somebody has a role, whoever
+//! reaches a *loopback* port by a loopback name may look. That name check is what keeps a web page in the same
 //! machine's browser out: by DNS rebinding it can reach 127.0.0.1, but only under its own host name.
 //!
 //! Every question runs on a blocking thread with a read connection of its own; both are bounded, and so are pages,
@@ -11,6 +12,7 @@ mod access;
 mod budgets;
 mod problem;
 mod usage;
+mod v1;
 
 use crate::clock::Clock;
 use crate::secret::Secret;
@@ -74,6 +76,12 @@ struct Shared {
     exports: Arc<Semaphore>,
 }
 
+impl Shared {
+    fn data_dir(&self) -> &std::path::Path {
+        self.state.reader.path().parent().unwrap_or_else(|| std::path::Path::new("."))
+    }
+}
+
 /// The admin port's routes.
 pub fn router(state: ApiState) -> Router {
     let shared = Arc::new(Shared {
@@ -98,7 +106,8 @@ pub fn router(state: ApiState) -> Router {
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .merge(ledger)
-        .fallback(async || Problem::not_found("nothing is here; see docs/ledger.md for the paths under /api/usage"))
+        .merge(v1::router())
+        .fallback(async || Problem::not_found("nothing is here; `/api/v1/openapi.json` lists what is"))
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .with_state(shared)
 }

@@ -29,13 +29,47 @@ impl Problem {
         Problem::new(
             StatusCode::METHOD_NOT_ALLOWED,
             "method not allowed",
-            "this port is read with GET; only an alert is acknowledged with POST",
+            "this path is not asked in this way; `/api/v1/openapi.json` says how",
         )
     }
 
     pub(super) fn unauthorized() -> Problem {
-        Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", "the admin token is missing or wrong")
-            .mended("send `authorization: Bearer` with the token of FAREBOX_ADMIN_TOKEN")
+        Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", "the token is missing or wrong")
+            .mended("send `authorization: Bearer` with a personal token, or with that of FAREBOX_ADMIN_TOKEN")
+    }
+
+    /// Something that is not there, or that this asker may not see: both are told alike.
+    pub(super) fn unknown(kind: &str) -> Problem {
+        Problem::not_found(format!("there is no such {kind}, or it is not yours to see"))
+    }
+
+    pub(super) fn conflict(detail: impl Into<String>) -> Problem {
+        Problem::new(StatusCode::CONFLICT, "conflict", detail)
+    }
+
+    pub(super) fn stale() -> Problem {
+        Problem::new(StatusCode::PRECONDITION_FAILED, "changed meanwhile", "it is no longer as `if-match` says")
+            .mended("read it again, and send its `etag`")
+    }
+
+    pub(super) fn too_large(bytes_max: usize) -> Problem {
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too large", "the body is too large or did not arrive whole")
+            .mended(format!("send at most {bytes_max} bytes"))
+    }
+
+    pub(super) fn not_json() -> Problem {
+        Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not JSON", "the body is not said to be JSON")
+            .mended("send `content-type: application/json`")
+    }
+
+    pub(super) fn replayed() -> Problem {
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "another request", "this key came with another request before")
+            .at("idempotency-key", "give each request a key of its own")
+    }
+
+    pub(super) fn at(mut self, field: &str, remedy: &str) -> Problem {
+        self.field = Some(field.to_owned());
+        self.mended(remedy)
     }
 
     pub(super) fn forbidden(detail: impl Into<String>, remedy: &str) -> Problem {

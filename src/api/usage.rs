@@ -115,10 +115,7 @@ pub(super) async fn answer(
     shared: &Arc<Shared>,
     question: impl FnOnce(&Reader) -> Result<Response, StoreError> + Send + 'static,
 ) -> Result<Response, Problem> {
-    let turn = tokio::time::timeout(QUESTION_WAIT_MAX, shared.questions.clone().acquire_owned());
-    let Ok(Ok(permit)) = turn.await else {
-        return Err(Problem::busy("long questions are being answered; try again later", RETRY_SECONDS));
-    };
+    let permit = shared.turn().await?;
     let reader = shared.state.reader.clone();
     let answered = tokio::task::spawn_blocking(move || {
         let _permit = permit;
@@ -135,6 +132,17 @@ pub(super) fn json(value: &impl serde::Serialize) -> Response {
     match serde_json::to_vec(value) {
         Ok(body) => (headers, body).into_response(),
         Err(error) => Problem::not_found(format!("the answer could not be written: {error}")).into_response(),
+    }
+}
+
+impl Shared {
+    /// Waits for one of the bounded number of questions.
+    pub(super) async fn turn(&self) -> Result<tokio::sync::OwnedSemaphorePermit, Problem> {
+        let turn = tokio::time::timeout(QUESTION_WAIT_MAX, self.questions.clone().acquire_owned());
+        let Ok(Ok(permit)) = turn.await else {
+            return Err(Problem::busy("long questions are being answered; try again later", RETRY_SECONDS));
+        };
+        Ok(permit)
     }
 }
 
@@ -193,7 +201,11 @@ impl Asked {
 
     /// `known`: the parameters of this path, for the remedy.
     pub(super) fn nothing_more(self, known: &[&str]) -> Result<(), Misasked> {
-        let Some((name, _)) = self.0.into_iter().next() else { return Ok(()) };
+        self.check_nothing_more(known)
+    }
+
+    pub(super) fn check_nothing_more(&self, known: &[&str]) -> Result<(), Misasked> {
+        let Some((name, _)) = self.0.first() else { return Ok(()) };
         let shown: String = name.chars().take(60).collect();
         Err(Misasked::new(shown, "there is no such parameter", format!("one of: {}", known.join(", "))))
     }

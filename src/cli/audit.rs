@@ -3,7 +3,8 @@
 use super::place::{Office, Place};
 use super::table::{Align, Table};
 use super::{EXIT_FAULT, fault};
-use crate::store::{AuditLine, ChangeError};
+use crate::queries::AuditView;
+use crate::store::ChangeError;
 use std::io;
 use std::process::ExitCode;
 
@@ -48,7 +49,7 @@ pub fn run(arguments: &Arguments) -> ExitCode {
 fn list(office: &Office, before: Option<u64>, limit: usize, json: bool) -> Result<ExitCode, ChangeError> {
     let lines = office.reader()?.audit(before, limit)?;
     if json {
-        let lines: Vec<_> = lines.iter().map(as_json).collect();
+        let lines: Vec<_> = lines.iter().map(AuditView::from).collect();
         println!("{}", serde_json::to_string_pretty(&lines).unwrap_or_default());
         return Ok(ExitCode::SUCCESS);
     }
@@ -60,19 +61,6 @@ fn list(office: &Office, before: Option<u64>, limit: usize, json: bool) -> Resul
     }
     let _ = table.write(&mut io::stdout().lock());
     Ok(ExitCode::SUCCESS)
-}
-
-fn as_json(line: &AuditLine) -> serde_json::Value {
-    serde_json::json!({
-        "number": line.id,
-        "at": line.at.to_rfc3339(),
-        "actor": line.actor,
-        "action": line.action,
-        "kind": line.kind,
-        "subject": line.subject,
-        "detail": serde_json::from_str::<serde_json::Value>(&line.detail).unwrap_or_default(),
-        "hash": blake3::Hash::from(line.hash).to_hex().as_str(),
-    })
 }
 
 fn verify(office: &Office, json: bool) -> Result<ExitCode, ChangeError> {

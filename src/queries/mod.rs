@@ -17,7 +17,7 @@ pub use ask::Misasked;
 pub use export::Export;
 pub use follow::Follow;
 pub use stats::{Stats, StatsQuestion, stats};
-pub use tenants::{KeyView, TenantView};
+pub use tenants::{AuditView, KeyView, MemberView, ScopeView, TenantView, TokenView};
 pub use view::{EventView, EventsPage, ExchangeView};
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! How tenants and keys are written as JSON, by the command line and the API alike.
 
 use crate::clock::Timestamp;
-use crate::tenants::{Permissions, State, Tenant, VirtualKey};
+use crate::store::{AuditLine, Member, Token};
+use crate::tenants::{Permissions, Role, Scope, State, Tenant, VirtualKey};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -50,6 +51,101 @@ pub struct SecretView {
     pub prefix: Arc<str>,
     pub created_at: String,
     pub expires_at: Option<String>,
+}
+
+/// A place, innermost name last; none of the three: the whole installation.
+#[derive(Clone, Debug, Serialize)]
+pub struct ScopeView {
+    pub organisation: Option<Arc<str>>,
+    pub team: Option<Arc<str>>,
+    pub project: Option<Arc<str>>,
+}
+
+/// Somebody's role on a place.
+#[derive(Clone, Debug, Serialize)]
+pub struct MemberView {
+    pub object: &'static str,
+    pub user: Arc<str>,
+    pub role: Role,
+    pub scope: ScopeView,
+    pub granted_at: String,
+}
+
+/// A personal token. Its text is in it only where it was just made.
+#[derive(Clone, Debug, Serialize)]
+pub struct TokenView {
+    pub object: &'static str,
+    pub id: i64,
+    pub user: String,
+    pub label: String,
+    pub prefix: String,
+    pub created_at: String,
+    pub expires_at: Option<String>,
+    pub revoked_at: Option<String>,
+}
+
+/// A line of the audit log.
+#[derive(Clone, Debug, Serialize)]
+pub struct AuditView {
+    pub object: &'static str,
+    pub number: u64,
+    pub at: String,
+    pub actor: String,
+    pub action: String,
+    pub kind: &'static str,
+    pub subject: String,
+    pub detail: serde_json::Value,
+    pub hash: String,
+}
+
+impl From<&Scope> for ScopeView {
+    fn from(scope: &Scope) -> Self {
+        let Scope { organisation, team, project } = scope.clone();
+        ScopeView { organisation, team, project }
+    }
+}
+
+impl From<&Member> for MemberView {
+    fn from(member: &Member) -> Self {
+        MemberView {
+            object: "member",
+            user: Arc::clone(&member.user),
+            role: member.role,
+            scope: ScopeView::from(&member.scope),
+            granted_at: member.granted_at.to_rfc3339(),
+        }
+    }
+}
+
+impl TokenView {
+    pub fn new(user: &str, token: &Token) -> Self {
+        TokenView {
+            object: "token",
+            id: token.id,
+            user: user.to_owned(),
+            label: token.label.clone(),
+            prefix: token.prefix.clone(),
+            created_at: token.created_at.to_rfc3339(),
+            expires_at: token.not_after.map(Timestamp::to_rfc3339),
+            revoked_at: token.revoked_at.map(Timestamp::to_rfc3339),
+        }
+    }
+}
+
+impl From<&AuditLine> for AuditView {
+    fn from(line: &AuditLine) -> Self {
+        AuditView {
+            object: "audit_line",
+            number: line.id,
+            at: line.at.to_rfc3339(),
+            actor: line.actor.clone(),
+            action: line.action.clone(),
+            kind: line.kind,
+            subject: line.subject.clone(),
+            detail: serde_json::from_str(&line.detail).unwrap_or_default(),
+            hash: blake3::Hash::from(line.hash).to_hex().to_string(),
+        }
+    }
 }
 
 impl From<&Tenant> for TenantView {

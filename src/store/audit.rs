@@ -98,6 +98,29 @@ fn list(connection: &Connection, before: Option<u64>, limit: usize) -> rusqlite:
     rows.collect()
 }
 
+/// As [`list`], but only lines whose subject is kept. Its own loop: what is not kept does not count.
+pub(super) fn kept(
+    connection: &Connection,
+    before: Option<u64>,
+    limit: usize,
+    keep: &dyn Fn(i64) -> rusqlite::Result<bool>,
+) -> rusqlite::Result<Vec<AuditLine>> {
+    let sql = "SELECT a.id, a.at_us, a.actor, a.action, n.kind, n.text, a.detail, a.hash, a.subject
+               FROM audit a JOIN names n ON n.id = a.subject WHERE a.id < ?1 ORDER BY a.id DESC";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query([before.map_or(i64::MAX, saturate)])?;
+    let mut lines = Vec::new();
+    while let Some(row) = rows.next()? {
+        if lines.len() >= limit {
+            break;
+        }
+        if keep(row.get(8)?)? {
+            lines.push(line(row)?);
+        }
+    }
+    Ok(lines)
+}
+
 fn line(row: &Row<'_>) -> rusqlite::Result<AuditLine> {
     Ok(AuditLine {
         id: row.get::<_, i64>(0)?.unsigned_abs(),

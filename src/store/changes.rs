@@ -54,6 +54,8 @@ pub enum ChangeError {
     WhichOrganisation(Vec<String>),
     #[error("the user `{user}` belongs to the organisation `{his}`, the key to `{its}`")]
     OtherOrganisation { user: String, his: String, its: String },
+    #[error("there is no user called `{user}` in the organisation of `{place}`")]
+    Foreign { user: String, place: String },
     #[error("the {kind} `{name}` still holds {}: delete these first, or disable the {kind} with all that it holds", .held.join(", "))]
     Holds { kind: &'static str, name: String, held: Vec<String> },
     #[error(transparent)]
@@ -91,24 +93,24 @@ impl Named {
 
 impl Store {
     /// Changes tenants and keys: all of `work`, or nothing when it fails. `actor` is who does it, for the audit log.
-    pub fn change<T>(
+    pub fn change<T, E: From<ChangeError>>(
         &mut self,
         now: Timestamp,
         actor: &str,
-        work: impl FnOnce(&Changes<'_>) -> Result<T, ChangeError>,
-    ) -> Result<T, ChangeError> {
-        let transaction = write_transaction(&mut self.connection)?;
+        work: impl FnOnce(&Changes<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let transaction = write_transaction(&mut self.connection).map_err(ChangeError::from)?;
         let changes = Changes { transaction, now, actor };
         let done = work(&changes)?;
-        changes.transaction.commit()?;
+        changes.transaction.commit().map_err(ChangeError::from)?;
         Ok(done)
     }
 }
 
 /// A change under way.
 pub struct Changes<'a> {
-    transaction: Transaction<'a>,
-    now: Timestamp,
+    pub(super) transaction: Transaction<'a>,
+    pub(super) now: Timestamp,
     actor: &'a str,
 }
 
@@ -211,8 +213,10 @@ impl Changes<'_> {
         }
         let sql = format!("UPDATE {} SET deleted_us = ?2 WHERE id = ?1", subject.table());
         self.transaction.execute(&sql, params![id, self.now.as_micros()])?;
-        if subject == Named::Key {
-            self.transaction.execute("DELETE FROM key_secrets WHERE key = ?1", [id])?;
+        match subject {
+            Named::Key => drop(self.transaction.execute("DELETE FROM key_secrets WHERE key = ?1", [id])?),
+            Named::Tenant(TenantKind::User) => self.shut_out(id)?,
+            Named::Tenant(_) => {}
         }
         self.note("delete", id, &json!({}))
     }
@@ -224,7 +228,7 @@ impl Changes<'_> {
         Ok(())
     }
 
-    fn note(&self, action: &str, subject: i64, detail: &Value) -> Result<(), ChangeError> {
+    pub(super) fn note(&self, action: &str, subject: i64, detail: &Value) -> Result<(), ChangeError> {
         Ok(audit::append(&self.transaction, self.now, self.actor, action, subject, &detail.to_string())?)
     }
 
@@ -248,7 +252,7 @@ impl Changes<'_> {
     }
 
     /// The number of one that is there.
-    fn living(&self, subject: Named, name: &str) -> Result<i64, ChangeError> {
+    pub(super) fn living(&self, subject: Named, name: &str) -> Result<i64, ChangeError> {
         let id: Option<i64> = self
             .transaction
             .prepare_cached("SELECT id FROM names WHERE kind = ?1 AND text = ?2")?
@@ -296,7 +300,7 @@ impl Changes<'_> {
         Err(ChangeError::OtherOrganisation { user: text(user)?, his: text(his)?, its: text(its)? })
     }
 
-    fn organisation_of(&self, tenant: i64) -> Result<i64, ChangeError> {
+    pub(super) fn organisation_of(&self, tenant: i64) -> Result<i64, ChangeError> {
         let sql = "WITH RECURSIVE above (id, parent) AS (
                        SELECT id, parent FROM tenants WHERE id = ?1
                        UNION ALL SELECT t.id, t.parent FROM tenants t JOIN above ON t.id = above.parent

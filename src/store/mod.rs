@@ -13,6 +13,7 @@
 //!
 //! *Invariant:* sums of money never pass through SQLite's 64-bit `SUM` whole: it overflows at 9.2 million dollars.
 
+mod access;
 mod alerts;
 mod audit;
 mod backup;
@@ -27,6 +28,8 @@ mod names;
 mod outbox;
 mod pepper;
 mod reader;
+mod register;
+mod replays;
 mod retention;
 mod rollups;
 mod row;
@@ -36,6 +39,7 @@ mod usage;
 mod verify;
 mod vocabulary;
 
+pub use access::Place;
 pub use alerts::{AccountQuery, AlertQuery, BudgetAccount, acknowledge_alert};
 pub use audit::{AuditLine, AuditReport};
 pub use backup::Copied;
@@ -47,6 +51,8 @@ pub use leases::{Exchanged, Leases};
 pub use outbox::{Delivery, DeliveryState, Outbox};
 pub use pepper::{PEPPER_FILE, pepper};
 pub use reader::{EventQuery, Order, Reader};
+pub use register::{Member, Page, Register, Token};
+pub use replays::Replay;
 pub use retention::Retired;
 pub use row::{EventRow, RateSet, Remembered};
 pub use schema::SCHEMA_VERSION;

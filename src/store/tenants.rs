@@ -116,7 +116,7 @@ fn read_tenant(row: &Row<'_>, kind: TenantKind) -> rusqlite::Result<Tenant> {
     })
 }
 
-fn moment(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Timestamp>> {
+pub(super) fn moment(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Timestamp>> {
     Ok(row.get::<_, Option<i64>>(column)?.map(Timestamp))
 }
 
@@ -126,7 +126,7 @@ pub(super) fn generation(connection: &Connection) -> rusqlite::Result<u64> {
 }
 
 /// Every tenant by its number: what keys hang from.
-struct House {
+pub(super) struct House {
     rooms: HashMap<i64, Room>,
 }
 
@@ -139,13 +139,13 @@ struct Room {
 
 /// Where a key hangs: its caller's tenants, and what of it is disabled, outermost last.
 #[derive(Clone, Default)]
-struct Place {
-    caller: Caller,
+pub(super) struct Spot {
+    pub(super) caller: Caller,
     shut: Option<Closed>,
 }
 
 impl House {
-    fn read(connection: &Connection) -> rusqlite::Result<House> {
+    pub(super) fn read(connection: &Connection) -> rusqlite::Result<House> {
         let sql = "SELECT t.id, t.kind, n.text, t.parent, t.disabled_us IS NOT NULL OR t.deleted_us IS NOT NULL
                    FROM tenants t JOIN names n ON n.id = t.id";
         let mut statement = connection.prepare_cached(sql)?;
@@ -155,8 +155,8 @@ impl House {
         Ok(House { rooms: statement.query_map([], room)?.collect::<rusqlite::Result<_>>()? })
     }
 
-    fn place(&self, holder: i64, user: Option<i64>) -> Place {
-        let mut place = Place::default();
+    pub(super) fn place(&self, holder: i64, user: Option<i64>) -> Spot {
+        let mut place = Spot::default();
         let mut at = Some(holder);
         // Project, team, organisation.
         for _ in 0..3 {
@@ -171,12 +171,24 @@ impl House {
     }
 
     fn keys(&self, connection: &Connection, name: Option<&str>) -> rusqlite::Result<Vec<VirtualKey>> {
+        self.keys_behind(connection, name, "", usize::MAX, &|_| true)
+    }
+
+    /// By name: those behind `after` that are to be kept, so many of them.
+    pub(super) fn keys_behind(
+        &self,
+        connection: &Connection,
+        name: Option<&str>,
+        after: &str,
+        limit: usize,
+        keep: &dyn Fn(&VirtualKey) -> bool,
+    ) -> rusqlite::Result<Vec<VirtualKey>> {
         let sql = "SELECT k.id, n.text, k.holder, k.user, k.permissions, k.tags, k.created_us, k.not_after_us,
                           k.disabled_us, k.deleted_us
-                   FROM virtual_keys k JOIN names n ON n.id = k.id WHERE ?1 IS NULL OR n.text = ?1 ORDER BY n.text";
+                   FROM virtual_keys k JOIN names n ON n.id = k.id WHERE (?1 IS NULL OR n.text = ?1) AND n.text > ?2 ORDER BY n.text";
         let mut statement = connection.prepare_cached(sql)?;
-        let rows = statement.query_map([name], |row| {
-            let Place { caller: place, shut } = self.place(row.get(2)?, row.get(3)?);
+        let rows = statement.query_map(params![name, after], |row| {
+            let Spot { caller: place, shut } = self.place(row.get(2)?, row.get(3)?);
             let disabled_at = moment(row, 8)?;
             let key = VirtualKey {
                 name: row.get(1)?,
@@ -198,6 +210,12 @@ impl House {
         let mut keys = Vec::new();
         for row in rows {
             let (id, mut key) = row?;
+            if !keep(&key) {
+                continue;
+            }
+            if keys.len() >= limit {
+                break;
+            }
             key.secrets = secrets(connection, id)?;
             keys.push(key);
         }
@@ -205,7 +223,7 @@ impl House {
     }
 }
 
-impl Place {
+impl Spot {
     fn enter(&mut self, room: &Room) {
         let kind = TenantKind::ALL.into_iter().find(|kind| kind.name_kind() as u8 == room.kind);
         let (name, closed) = match kind {
@@ -280,7 +298,7 @@ fn keyring(connection: &Connection, pepper: Pepper) -> rusqlite::Result<Keyring>
 /// What many keys have alike is kept once.
 #[derive(Default)]
 struct Shared {
-    places: HashMap<(i64, Option<i64>), Place>,
+    places: HashMap<(i64, Option<i64>), Spot>,
     permissions: HashMap<String, Arc<Permissions>>,
     tags: HashMap<String, Arc<Tags>>,
 }

@@ -11,6 +11,8 @@ pub const KEY_LETTERS: usize = SIGN.len() + BODY_LETTERS;
 pub const PREFIX_LETTERS: usize = SIGN.len() + 8;
 
 const SIGN: &str = "fb-";
+/// A person's or program's token for the admin port begins so; it is no virtual key, and opens nothing on the data port.
+const TOKEN_SIGN: &str = "fbt";
 /// 52 × 5 bits hold 256.
 const BODY_LETTERS: usize = 52;
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
@@ -22,8 +24,17 @@ pub struct KeyText(Secret<String>);
 impl KeyText {
     /// From 256 bits that must be random.
     pub fn from_random(bits: &[u8; 32]) -> KeyText {
+        KeyText::written(SIGN, bits)
+    }
+
+    /// A token for the admin port: `fbt` and the same 52 letters.
+    pub fn token_from_random(bits: &[u8; 32]) -> KeyText {
+        KeyText::written(TOKEN_SIGN, bits)
+    }
+
+    fn written(sign: &str, bits: &[u8; 32]) -> KeyText {
         let mut text = String::with_capacity(KEY_LETTERS);
-        text.push_str(SIGN);
+        text.push_str(sign);
         for place in 0..BODY_LETTERS {
             text.push(char::from(ALPHABET[five_bits(bits, place * 5)]));
         }
@@ -50,6 +61,11 @@ fn five_bits(bits: &[u8; 32], at: usize) -> usize {
 /// Whether a text is written like one of our keys: no provider writes its keys so.
 pub fn looks_like_a_key(text: &str) -> bool {
     text.len() == KEY_LETTERS && text.starts_with(SIGN)
+}
+
+/// Whether a text is written like a token for the admin port.
+pub fn looks_like_a_token(text: &str) -> bool {
+    text.len() == KEY_LETTERS && text.starts_with(TOKEN_SIGN)
 }
 
 /// The random key under which virtual keys are hashed.

@@ -8,12 +8,14 @@ mod keyring;
 mod name;
 mod network;
 mod permissions;
+mod role;
 
-pub use key::{Digest, KEY_LETTERS, KeyText, PREFIX_LETTERS, Pepper, looks_like_a_key};
+pub use key::{Digest, KEY_LETTERS, KeyText, PREFIX_LETTERS, Pepper, looks_like_a_key, looks_like_a_token};
 pub use keyring::{Closed, Credential, Keyring, NotAdmitted};
 pub use name::{NAME_LETTERS_MAX, NotAName, check_name};
 pub use network::{Network, NotANetwork};
 pub use permissions::{Forbidden, GUARDED_OPERATIONS, Permissions, matches_glob};
+pub use role::{Action, Grant, Principal, Role, Scope};
 
 use crate::clock::Timestamp;
 use serde::{Deserialize, Serialize};

@@ -1,0 +1,219 @@
+//! The matrix of roles: every endpoint, as every role on every kind of place, about one's own team, another team and
+//! another organisation. What is expected stands here once more, by hand; an endpoint without its row fails.
+
+use super::house::{ADMIN, Answer, House, PLACES};
+use crate::api::v1::{Endpoint, endpoints};
+use crate::tenants::{Role, Scope};
+use serde_json::{Value, json};
+
+/// Where the authority over something lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum At {
+    /// Everybody asks, and gets what is his.
+    Own,
+    Installation,
+    Organisation,
+    Team,
+    Project,
+    /// Whoever has the role anywhere.
+    Anywhere,
+}
+
+/// The least role for each endpoint, and where it must be held. A new endpoint comes with its row.
+const EXPECTED: [(&str, Role, At); 50] = {
+    use At::{Anywhere, Installation, Organisation, Own, Project, Team};
+    use Role::{Admin, Manager, Owner, Viewer};
+    [
+        ("list_organisations", Viewer, Own),
+        ("create_organisation", Owner, Installation),
+        ("show_organisation", Viewer, Organisation),
+        ("change_organisation", Owner, Organisation),
+        ("delete_organisation", Owner, Organisation),
+        ("list_teams", Viewer, Own),
+        ("create_team", Admin, Organisation),
+        ("show_team", Viewer, Team),
+        ("change_team", Admin, Team),
+        ("delete_team", Admin, Team),
+        ("list_projects", Viewer, Own),
+        ("create_project", Manager, Team),
+        ("show_project", Viewer, Project),
+        ("change_project", Manager, Project),
+        ("delete_project", Manager, Project),
+        ("list_users", Viewer, Own),
+        ("create_user", Admin, Organisation),
+        ("show_user", Viewer, Organisation),
+        ("change_user", Admin, Organisation),
+        ("delete_user", Admin, Organisation),
+        ("list_service_accounts", Viewer, Own),
+        ("create_service_account", Admin, Organisation),
+        ("show_service_account", Viewer, Organisation),
+        ("change_service_account", Admin, Organisation),
+        ("delete_service_account", Admin, Organisation),
+        ("list_tokens", Admin, Organisation),
+        ("create_token", Admin, Organisation),
+        ("revoke_token", Admin, Organisation),
+        ("show_me", Viewer, Own),
+        ("list_keys", Viewer, Own),
+        ("create_key", Manager, Team),
+        ("show_key", Viewer, Team),
+        ("change_key", Manager, Team),
+        ("delete_key", Manager, Team),
+        ("rotate_key", Manager, Team),
+        ("list_installation_members", Viewer, Installation),
+        ("grant_installation_role", Admin, Installation),
+        ("take_installation_role", Admin, Installation),
+        ("list_organisation_members", Viewer, Organisation),
+        ("grant_organisation_role", Admin, Organisation),
+        ("take_organisation_role", Admin, Organisation),
+        ("list_team_members", Viewer, Team),
+        ("grant_team_role", Admin, Team),
+        ("take_team_role", Admin, Team),
+        ("list_project_members", Viewer, Project),
+        ("grant_project_role", Admin, Project),
+        ("take_project_role", Admin, Project),
+        ("list_audit", Admin, Anywhere),
+        ("verify_audit", Admin, Installation),
+        ("openapi", Viewer, Own),
+    ]
+};
+
+/// What a request is about.
+struct Target {
+    organisation: &'static str,
+    team: &'static str,
+    project: &'static str,
+    of: &'static str,
+}
+
+const TARGETS: [Target; 3] = [
+    Target { organisation: "acme-x7", team: "research-x7", project: "ranker-x7", of: "acme" },
+    Target { organisation: "acme-x7", team: "sales-x7", project: "crm-x7", of: "acme" },
+    Target { organisation: "other-x7", team: "field-x7", project: "scout-x7", of: "other" },
+];
+/// Names that nothing has.
+const NOTHING: Target = Target { organisation: "no-org", team: "no-team", project: "no-project", of: "nothing" };
+
+impl Target {
+    fn scope(&self, at: At) -> Scope {
+        match at {
+            At::Own | At::Installation | At::Anywhere => Scope::installation(),
+            At::Organisation => Scope::organisation(self.organisation),
+            At::Team => Scope::team(self.organisation, self.team),
+            At::Project => Scope::project(self.organisation, self.team, self.project),
+        }
+    }
+
+    /// Path and body of a request about this.
+    fn request(&self, endpoint: &Endpoint) -> (String, String) {
+        let kind = endpoint.path.split('/').nth(3).unwrap_or_default();
+        let name = match kind {
+            "organisations" => self.organisation.to_owned(),
+            "teams" => self.team.to_owned(),
+            "projects" => self.project.to_owned(),
+            "keys" => format!("key-of-{}", self.team),
+            "service-accounts" => format!("bot-of-{}", self.of),
+            _ if endpoint.path.contains("tokens") => format!("bot-of-{}", self.of),
+            _ => format!("maud-of-{}", self.of),
+        };
+        let member = if endpoint.method == "DELETE" { "mila" } else { "maud" };
+        let token = if self.of == "other" { "2" } else { "1" };
+        let path = endpoint
+            .path
+            .replace("{name}", &name)
+            .replace("{user}", &format!("{member}-of-{}", self.of))
+            .replace("{token}", token);
+        (path, endpoint.body.map(|schema| self.body(schema).to_string()).unwrap_or_default())
+    }
+
+    fn body(&self, schema: &str) -> Value {
+        match schema {
+            "NewOrganisation" => json!({ "name": "new-thing" }),
+            "NewTeam" | "NewUser" => json!({ "name": "new-thing", "organisation": self.organisation }),
+            "NewProject" => json!({ "name": "new-thing", "team": self.team }),
+            "NewKey" => json!({ "name": "new-thing", "team": self.team }),
+            "ChangeTenant" | "ChangeKey" => json!({ "disabled": true }),
+            "RotateKey" => json!({ "overlap_seconds": 60 }),
+            "NewRole" => json!({ "role": "viewer" }),
+            "NewToken" => json!({ "label": "matrix" }),
+            other => panic!("the matrix knows no body for {other}"),
+        }
+    }
+}
+
+/// The place of each of the principals' grants.
+fn granted_on(place: usize) -> Scope {
+    TARGETS[0].scope([At::Installation, At::Organisation, At::Team, At::Project][place])
+}
+
+/// Names that somebody with a role on this place must never be shown unless he said them.
+fn hidden_from(place: usize) -> Vec<&'static str> {
+    let other = ["other-x7", "field-x7", "scout-x7", "maud-of-other", "bot-of-other"];
+    let sales = ["sales-x7", "crm-x7", "maud-of-acme", "bot-of-acme"];
+    match place {
+        0 => vec![],
+        1 => other.to_vec(),
+        2 => [&other[..], &sales].concat(),
+        _ => [&other[..], &sales, &["key-of-research-x7"]].concat(),
+    }
+}
+
+fn assert_hidden(place: usize, said: &str, answer: &Answer) {
+    let shown = format!("{}{:?}", answer.body, answer.headers);
+    for name in hidden_from(place).into_iter().filter(|name| !said.contains(name)) {
+        assert!(!shown.contains(name), "{said} as one of place {place} shows {name}: {shown}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_endpoint_as_every_role_on_every_place_does_what_the_matrix_says() {
+    let template = House::furnished().await;
+    let nothing = template.copied().await;
+    let mut house = template.copied().await;
+    let mut tried = 0;
+    for endpoint in endpoints() {
+        let row = EXPECTED.iter().find(|(name, ..)| *name == endpoint.name);
+        let (_, least, at) = *row.unwrap_or_else(|| panic!("{} is not in the matrix", endpoint.name));
+        for (place, role, target) in all() {
+            let (path, body) = target.request(endpoint);
+            let said = format!("{} {path} {body}", endpoint.method);
+            let token = house.token(role, place);
+            let answer = house.ask(endpoint.method, &token, &path, &[], &body).await;
+            tried += 1;
+            let holds = at == At::Own || at == At::Anywhere || granted_on(place).contains(&target.scope(at));
+            let allowed = role >= least && holds;
+            let told = format!("{said} as {} on {:?}: {} {}", role.name(), PLACES[place], answer.status, answer.body);
+            assert!(answer.status < 500, "{told}");
+            assert_eq!(allowed, !matches!(answer.status, 400 | 401 | 403 | 404), "{told}");
+            // Of the highest role, which is refused least.
+            if role == Role::Owner && !holds {
+                // What one may not see is as what is not there.
+                let (path, body) = NOTHING.request(endpoint);
+                let absent = nothing.ask(endpoint.method, &token, &path, &[], &body).await;
+                assert!(
+                    absent.status == answer.status && absent.body == answer.body,
+                    "{told} but {} {}",
+                    absent.status,
+                    absent.body
+                );
+            }
+            assert_hidden(place, &said, &answer);
+            if answer.status < 300 && endpoint.method != "GET" {
+                house = template.copied().await;
+            }
+        }
+        let (path, body) = TARGETS[0].request(endpoint);
+        for stranger in ["", "fbt0000000000000000000000000000000000000000000000000000", "wrong"] {
+            assert_eq!(house.ask(endpoint.method, stranger, &path, &[], &body).await.status, 401, "{path}");
+        }
+        let answer = house.ask(endpoint.method, ADMIN, &path, &[], &body).await;
+        assert!(matches!(answer.status, 200..=299 | 409), "the admin token may all: {path} {}", answer.body);
+        house = template.copied().await;
+    }
+    assert_eq!(EXPECTED.len(), endpoints().count(), "a row of the matrix belongs to nothing");
+    assert_eq!(tried, EXPECTED.len() * 4 * 4 * 3);
+}
+
+fn all() -> impl Iterator<Item = (usize, Role, &'static Target)> {
+    let roles = (0..PLACES.len()).flat_map(|place| Role::ALL.map(|role| (place, role)));
+    roles.flat_map(|(place, role)| TARGETS.iter().map(move |target| (place, role, target)))
+}
