@@ -93,7 +93,17 @@ impl Named {
 
 impl Store {
     /// Changes tenants and keys: all of `work`, or nothing when it fails. `actor` is who does it, for the audit log.
-    pub fn change<T, E: From<ChangeError>>(
+    pub fn change<T>(
+        &mut self,
+        now: Timestamp,
+        actor: &str,
+        work: impl FnOnce(&Changes<'_>) -> Result<T, ChangeError>,
+    ) -> Result<T, ChangeError> {
+        self.change_or(now, actor, work)
+    }
+
+    /// The same, for work that can fail in ways of its own.
+    pub fn change_or<T, E: From<ChangeError>>(
         &mut self,
         now: Timestamp,
         actor: &str,

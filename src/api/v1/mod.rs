@@ -308,7 +308,7 @@ fn write(
     })?;
     let from = letter.from.map(|address| format!(", from {}", address.ip())).unwrap_or_default();
     let mut store = Store::open(shared.data_dir(), now)?;
-    store.change(now, &format!("{who}{from}"), |changes| {
+    store.change_or(now, &format!("{who}{from}"), |changes| {
         if let Some((key, asked)) = &letter.replay
             && let Some(before) = changes.register().replay(&who, key)?
         {
