@@ -400,10 +400,11 @@ fn plain_run(bytes: &[u8]) -> usize {
     const LOW: u64 = 0x7F * ONES;
     // The high bit of each byte that is zero.
     let zeros = |word: u64| !(((word & LOW) + LOW) | word | LOW);
+    let are = |word: u64, byte: u8| zeros(word ^ (u64::from(byte) * ONES));
     let mut at = 0;
     for chunk in bytes.chunks_exact(8).take(4) {
         let word = u64::from_le_bytes(chunk.try_into().unwrap_or_default());
-        let found = zeros(word ^ u64::from(b'"') * ONES) | zeros(word ^ u64::from(b'\\') * ONES);
+        let found = are(word, b'"') | are(word, b'\\');
         if found != 0 {
             return at + found.trailing_zeros() as usize / 8;
         }

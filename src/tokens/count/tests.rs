@@ -154,7 +154,7 @@ fn an_escaped_text_counts_as_what_it_stands_for_and_is_decoded_once() {
     let text = "let \"it\" be\n\tso; ".repeat(100);
     let raw = serde_json::to_string(&text).expect("a string");
     let escaped = Escaped {
-        raw: raw[1..raw.len() - 1].as_bytes(),
+        raw: &raw.as_bytes()[1..raw.len() - 1],
         size: text.len(),
         decode: |raw| serde_json::from_str(&format!("\"{}\"", std::str::from_utf8(raw).expect("UTF-8"))).expect("JSON"),
     };
