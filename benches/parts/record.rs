@@ -6,6 +6,7 @@
 use super::machine::{percentiles, thread_cpu_time};
 use super::month;
 use farebox::event::Event;
+use farebox::telemetry::otel::Otel;
 use farebox::telemetry::{Beside, Log, Metrics, MetricsSettings, Telemetry};
 use std::hint::black_box;
 use std::sync::Arc;
@@ -22,7 +23,7 @@ pub fn run(_: &[String]) {
         let projects = (0..projects).map(|n| format!("project-{n}").into()).collect();
         let settings = MetricsSettings { teams: teams.clone(), projects, ..MetricsSettings::default() };
         let metrics = Metrics::new(&settings, &["openai", "anthropic"], "bench").unwrap();
-        let telemetry = Telemetry::new(metrics, Log::silent());
+        let telemetry = Telemetry::new(metrics, Otel::off(), Log::silent());
         let mut shares: Vec<Duration> = Vec::new();
         let cpu = thread_cpu_time();
         for batch in 0..CALLS / CALLS_AT_ONCE {

@@ -8,8 +8,8 @@ mod keyring;
 mod name;
 mod network;
 mod permissions;
-mod role;
 mod provider_key;
+mod role;
 mod seal;
 
 pub use key::{Digest, KEY_LETTERS, KeyText, PREFIX_LETTERS, Pepper, looks_like_a_key, looks_like_a_token};
@@ -17,8 +17,8 @@ pub use keyring::{Closed, Credential, Keyring, NotAdmitted};
 pub use name::{NAME_LETTERS_MAX, NotAName, check_name};
 pub use network::{Network, NotANetwork};
 pub use permissions::{Forbidden, GUARDED_OPERATIONS, Permissions, matches_glob};
-pub use role::{Action, Grant, Principal, Role, Scope};
 pub use provider_key::{KeyHealth, PROVIDER_SECRET_BYTES_MAX, ProviderKeyRecord, WEIGHT_MAX, is_a_provider_secret};
+pub use role::{Action, Grant, Principal, Role, Scope};
 pub use seal::{MasterKey, MasterKeyId, NotAMasterKey, NotOpened};
 
 use crate::clock::Timestamp;
