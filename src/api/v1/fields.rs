@@ -40,6 +40,9 @@ impl Asked {
 #[derive(Default)]
 pub(in crate::api) struct Fields(Map<String, Value>);
 
+/// Names and values.
+type Pairs = Vec<(Arc<str>, Arc<str>)>;
+
 fn fault(field: &str, problem: impl Into<String>, remedy: impl Into<String>) -> Problem {
     Misasked::new(field, problem, remedy).into()
 }
@@ -106,8 +109,7 @@ impl Fields {
         }
     }
 
-    /// Names and values.
-    pub fn pairs(&mut self, name: &str) -> Result<Option<Vec<(Arc<str>, Arc<str>)>>, Problem> {
+    pub fn pairs(&mut self, name: &str) -> Result<Option<Pairs>, Problem> {
         let Some(value) = self.take(name) else { return Ok(None) };
         let Value::Object(members) = value else {
             return Err(fault(name, "this is no object", "write {\"name\": \"value\"}"));

@@ -14,8 +14,11 @@ pub(super) fn me(seat: &Seat<'_>, _: &mut Asked) -> Result<Answer, Problem> {
     Ok(Answer::of(200, &json!({ "object": "me", "user": seat.principal.user, "roles": roles.collect::<Vec<_>>() })))
 }
 
-/// The place that the path names, as the register and the store want it.
-fn place<'a>(seat: &Seat<'_>, asked: &'a Asked) -> Result<(Scope, Option<(TenantKind, &'a str)>), Problem> {
+/// A place as the register and the store want it; `None`: the whole installation.
+type Place<'a> = (Scope, Option<(TenantKind, &'a str)>);
+
+/// The place that the path names.
+fn place<'a>(seat: &Seat<'_>, asked: &'a Asked) -> Result<Place<'a>, Problem> {
     if seat.endpoint.about == About::Installation {
         return Ok((Scope::installation(), None));
     }
