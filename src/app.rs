@@ -175,6 +175,8 @@ impl House {
         });
         // Before anybody is told where we listen: who knows it may also ask us to stop.
         let signals = data.block_on(async { Signals::watch() })?;
+        // Before anybody hears of the node: a change after that is one to tell of.
+        let file = SettingsFile::new(settings.file.clone());
         tracing::info!(
             data = %sockets.data_address,
             admin = %sockets.admin_address,
@@ -182,7 +184,7 @@ impl House {
             catalog = %self.proxy.catalog.load().version(),
             "listening"
         );
-        let ended = data.block_on(self.until_asked_to_stop(settings, &fds, signals));
+        let ended = data.block_on(self.until_asked_to_stop(settings, file, &fds, signals));
         let _ = stop.send(true);
         data.block_on(self.drain(settings.proxy.drain_max));
         ended
@@ -192,6 +194,7 @@ impl House {
     async fn until_asked_to_stop(
         &self,
         settings: &Settings,
+        mut file: SettingsFile,
         fds: &Mutex<Fds>,
         mut signals: Signals,
     ) -> Result<(), Failure> {
@@ -201,7 +204,6 @@ impl House {
             .map_err(|error| Failure::Fault(format!("no thread can be started for the rules: {error}")))?;
         let mut look = tokio::time::interval(CATALOG_LOOK_EVERY);
         let mut seen = overlay_hashes(&self.overlays);
-        let mut file = SettingsFile::new(settings.file.clone());
         loop {
             tokio::select! {
                 _ = signals.terminate.recv() => return Ok(()),

@@ -41,7 +41,7 @@ fn configuration_fault(text: &str) -> Option<String> {
     let named = text.split("env:").skip(1);
     let name = |rest: &str| rest.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect::<String>();
     let mut around = Surroundings::default();
-    around.variables.extend(named.map(|rest| (name(rest), "value".to_owned())));
+    around.variables.extend(named.map(|rest| (name(rest), "https://value.example.com/".to_owned())));
     around.variables.insert("FAREBOX_OPEN_ON_PUBLIC".to_owned(), "yes".to_owned());
     let mut faults = config::read(Some(Path::new("example.yaml")), text, &around).err()?;
     // Certificates and the like are not here.

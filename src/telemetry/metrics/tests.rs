@@ -4,7 +4,7 @@ use super::*;
 use crate::clock::Timestamp;
 use crate::money::Usd;
 use crate::store::fixtures::call;
-use crate::tenants::Caller;
+use crate::tenants::{Caller, KeyHealth};
 
 const AT: Timestamp = Timestamp(1_795_302_453_000_000);
 
@@ -54,6 +54,7 @@ fn every_metric_of_the_table_is_shown_and_no_other() {
     metrics.budgets.show(vec![(super::super::budgets::tests::instance("search", "", 0), Default::default())]);
     metrics.rules.decided("no-opus", super::super::budgets::Action::Swap);
     metrics.rules.swapped("no-opus", "search", "claude-opus-4-8", "claude-haiku-5-5");
+    metrics.provider_keys([("openai".into(), "first".into(), KeyHealth::Valid)].into_iter());
     let text = metrics.text();
     for family in names::ALL {
         assert!(

@@ -62,7 +62,7 @@ fn switched_off_there_is_none_of_it() {
     let otel = Otel::start(&OtelSettings::default(), Conventions::Off, served(), &metrics).unwrap();
     otel.attempt(&Arc::new(used()), &beside("gpt-4o"));
     otel.catch_up();
-    assert!(!metrics.text().contains("gen_ai"));
+    assert!(!metrics.text().contains("# TYPE gen_ai"));
 }
 
 #[test]
