@@ -1,7 +1,7 @@
 //! Telling people: alerts of budgets go from the store's outbox to Slack and to webhooks. An alert is recorded exactly
 //! once and delivered at least once, under an id that stays the same, so that a receiver can tell a repetition.
 //!
-//! E-mail and paging are Alertmanager's: it has the same thresholds as series (docs/decisions/0008).
+//! E-mail and paging are Alertmanager's: it has the same thresholds as series (docs/decisions/0010).
 
 mod message;
 mod send;

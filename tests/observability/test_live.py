@@ -37,7 +37,7 @@ RULES = """
 version: 1
 budgets:
   - {name: search-month, scope: {team: search}, window: month, limit: 500 USD, thresholds: [50%, 80%]}
-  - {name: support-day, scope: {team: support}, window: day, limit: 0.10 USD, clamp: false, thresholds: [50%, 80%]}
+  - {name: support-day, scope: {team: support}, window: day, limit: 0.30 USD, clamp: false, thresholds: [50%, 80%]}
 swaps:
   - name: small-is-enough
     when: {team: search}
