@@ -11,11 +11,12 @@ mod machine;
 mod month;
 mod record;
 mod store;
+mod telling;
 mod usage;
 
 type Bench = (&'static str, fn(&[String]));
 
-const BENCHES: [Bench; 8] = [
+const BENCHES: [Bench; 9] = [
     ("count", count::run),
     ("journal", journal::run),
     ("store", store::run),
@@ -24,6 +25,7 @@ const BENCHES: [Bench; 8] = [
     ("backtest", backtest::run),
     ("authenticate", authenticate::run),
     ("record", record::run),
+    ("telling", telling::run),
 ];
 
 fn main() {
