@@ -44,6 +44,7 @@ use tokio::sync::watch;
 mod doorkeeper;
 pub mod history;
 mod late;
+mod node;
 pub mod rules;
 mod settings_file;
 mod sockets;
@@ -296,6 +297,7 @@ impl House {
             admin_token: settings.admin_token.clone(),
             readiness: Arc::new(move || readiness(&ready, &rules)),
             metrics: Arc::new(move || exposition(&shown)),
+            node: node::of(&self.proxy, settings, &self.reader),
         }
     }
 }

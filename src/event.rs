@@ -12,6 +12,9 @@ use crate::tokens::usage::{TokenUsage, UsageSource};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
+/// The decision's word for usage that was told from outside the proxy: nothing was decided about it.
+pub const TRACKED: &str = "tracked";
+
 /// What is known when an attempt is admitted: the journal has it before the first byte leaves.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Opening {

@@ -10,9 +10,12 @@
 
 mod access;
 mod budgets;
+mod node;
 mod problem;
 mod usage;
 mod v1;
+
+pub use node::{Node, Track};
 
 use crate::clock::Clock;
 use crate::secret::Secret;
@@ -44,6 +47,7 @@ pub struct ApiState {
     /// The whole exposition, in Prometheus's text format.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
     pub readiness: Arc<dyn Fn() -> Readiness + Send + Sync>,
+    pub node: Node,
 }
 
 /// Whether new calls are admitted, and what that rests on.

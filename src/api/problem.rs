@@ -81,6 +81,12 @@ impl Problem {
         Problem { retry_after_seconds: Some(retry_after_seconds), ..problem }
     }
 
+    /// It heals by itself.
+    pub(super) fn unavailable(detail: impl Into<String>, retry_after_seconds: u32) -> Problem {
+        let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not now", detail);
+        Problem { retry_after_seconds: Some(retry_after_seconds), ..problem }
+    }
+
     fn new(status: StatusCode, title: &'static str, detail: impl Into<String>) -> Problem {
         Problem {
             title,

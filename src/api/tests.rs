@@ -49,6 +49,7 @@ async fn port(change: impl FnOnce(&mut ApiState)) -> Port {
         admin_token: None,
         metrics: Arc::new(|| "farebox_up 1\n".to_owned()),
         readiness: Arc::new(|| Readiness { ready: true, catalog_version: "v1".into(), ..Readiness::default() }),
+        node: crate::api::Node::of_nothing(),
     };
     change(&mut state);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

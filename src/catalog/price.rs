@@ -19,6 +19,28 @@ pub enum Pricing {
     Unmetered,
 }
 
+impl Pricing {
+    /// The ledger's word: `priced`, `unmetered`, or why there is no price.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Pricing::Priced(_) => "priced",
+            Pricing::Unmetered => "unmetered",
+            Pricing::Unpriced(Unpriced::UnknownModel) => "unknown_model",
+            Pricing::Unpriced(Unpriced::NoRate) => "no_rate",
+            Pricing::Unpriced(Unpriced::UnknownUsage) => "unknown_usage",
+            Pricing::Unpriced(Unpriced::OutOfRange) => "out_of_range",
+        }
+    }
+
+    /// The list price; `None`: there is none, and unknown is not zero.
+    pub fn cost(&self) -> Option<Usd> {
+        match self {
+            Pricing::Priced(cost) => Some(cost.total),
+            Pricing::Unpriced(_) | Pricing::Unmetered => None,
+        }
+    }
+}
+
 /// A priced usage. The parts sum to the total by construction: they are the differences of the rounded running sums.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Cost {

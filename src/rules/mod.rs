@@ -4,6 +4,7 @@
 //! [`syntax`]: what people write → [`set`]: the compiled rules → `decide`: the decision and its explanation.
 #![deny(clippy::float_arithmetic)]
 
+mod charge;
 mod condition;
 mod decide;
 mod decision;

@@ -3,7 +3,7 @@
 //! *Invariant:* the note that the work ended is in the same transaction as its adjustment, so that no number of polls
 //! and no crash between them books it twice.
 
-use super::fold::{Folded, UNITS_MAX, pricing_word};
+use super::fold::{Folded, UNITS_MAX};
 use super::names::{Interner, NameKind, OK, REPORTED};
 use super::row::{self, COLUMNS};
 use super::{budgets, saturate};
@@ -231,7 +231,7 @@ fn adjust(
         OK.into(),
         1.into(),
         REPORTED.into(),
-        word(names, Some(pricing_word(&late.pricing)))?.into(),
+        word(names, Some(late.pricing.word()))?.into(),
         total.into(),
         rate_set.into(),
         word(names, late.service_tier.as_deref())?.into(),

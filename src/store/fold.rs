@@ -2,9 +2,9 @@
 
 use super::names::{Interner, NameKind};
 use super::row::COLUMNS;
-use super::{Alert, EventRow, JournalPosition, budgets, deferred, saturate};
+use super::{Alert, EventRow, JournalPosition, budgets, deferred, saturate, tracked};
 use crate::budget::account::Charge;
-use crate::catalog::{Pricing, Unpriced};
+use crate::catalog::Pricing;
 use crate::clock::Timestamp;
 use crate::event::{Event, EventKind};
 use crate::tokens::usage::Kind;
@@ -69,6 +69,7 @@ pub(super) fn fold(
             bind(&transaction, interner, event, &mut insert)?;
             if insert.raw_execute()? == 1 {
                 note.execute([saturate(event.opening.id.0)])?;
+                tracked::keep(&transaction, event)?;
                 at = at.max(event.closing.ended_at);
                 budgets::add(&mut sums, &event.charges, event.kind != EventKind::Attempt);
                 folded.fresh += 1 + deferred::follow(&transaction, interner, event, &mut folded)?;
@@ -85,18 +86,6 @@ pub(super) fn fold(
     folded.alerts = budgets::charge(&transaction, journal_epoch & !WITHOUT_JOURNAL, &sums, at)?;
     transaction.commit()?;
     Ok(folded)
-}
-
-/// The reason's word in the ledger: `priced`, `unmetered`, or why there is no price.
-pub(super) fn pricing_word(pricing: &Pricing) -> &'static str {
-    match pricing {
-        Pricing::Priced(_) => "priced",
-        Pricing::Unmetered => "unmetered",
-        Pricing::Unpriced(Unpriced::UnknownModel) => "unknown_model",
-        Pricing::Unpriced(Unpriced::NoRate) => "no_rate",
-        Pricing::Unpriced(Unpriced::UnknownUsage) => "unknown_usage",
-        Pricing::Unpriced(Unpriced::OutOfRange) => "out_of_range",
-    }
 }
 
 /// Binds every column of [`COLUMNS`], in its order.
@@ -147,7 +136,7 @@ fn bind(
     row.put(closing.complete)?;
     row.put(id(NameKind::Word, closing.finish_reason.as_deref())?)?;
     row.put(id(NameKind::Word, Some(closing.usage_source.name()))?)?;
-    row.put(id(NameKind::Word, Some(pricing_word(&closing.pricing)))?)?;
+    row.put(id(NameKind::Word, Some(closing.pricing.word()))?)?;
     row.put(event.cost().as_pico())?;
     row.put(match &closing.pricing {
         Pricing::Priced(cost) => Some(names.rate_set(connection, cost)?),

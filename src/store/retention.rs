@@ -100,6 +100,7 @@ fn drop_some(connection: &mut Connection, before: Timestamp) -> rusqlite::Result
         params![first_id(before), CHUNK_EVENTS],
     )?;
     transaction.execute("DELETE FROM deferred WHERE event < ?1", [first_id(before)])?;
+    transaction.execute("DELETE FROM tracked WHERE event < ?1", [first_id(before)])?;
     transaction.commit()?;
     Ok(dropped as u64)
 }

@@ -21,7 +21,7 @@ const BUSY_WAIT: Duration = Duration::from_secs(10);
 const STATEMENTS_MAX: usize = 64;
 
 /// In order; an applied one is never edited: its checksum is kept in the file.
-const MIGRATIONS: [Migration; 10] = [
+const MIGRATIONS: [Migration; 11] = [
     Migration { name: "0001_ledger", sql: include_str!("migrations/0001_ledger.sql") },
     Migration { name: "0002_deferred", sql: include_str!("migrations/0002_deferred.sql") },
     Migration { name: "0003_key_index", sql: include_str!("migrations/0003_key_index.sql") },
@@ -32,6 +32,7 @@ const MIGRATIONS: [Migration; 10] = [
     Migration { name: "0008_outbox", sql: include_str!("migrations/0008_outbox.sql") },
     Migration { name: "0009_access", sql: include_str!("migrations/0009_access.sql") },
     Migration { name: "0010_provider_keys", sql: include_str!("migrations/0010_provider_keys.sql") },
+    Migration { name: "0011_tracked", sql: include_str!("migrations/0011_tracked.sql") },
 ];
 
 /// The schema that this farebox writes.

@@ -81,6 +81,8 @@ pub enum Action {
     See,
     /// Say that a person knows of it.
     Acknowledge,
+    /// Tell of usage that did not pass through the proxy.
+    TrackUsage,
     /// Make, change, rotate and revoke virtual keys.
     HandOutKeys,
     /// In a team.
@@ -100,9 +102,10 @@ pub enum Action {
 }
 
 impl Action {
-    pub const ALL: [Action; 11] = [
+    pub const ALL: [Action; 12] = [
         Action::See,
         Action::Acknowledge,
+        Action::TrackUsage,
         Action::HandOutKeys,
         Action::MakeProjects,
         Action::MakeTeams,
@@ -118,7 +121,7 @@ impl Action {
     pub fn needs(self) -> Role {
         match self {
             Action::See | Action::SeeRules => Role::Viewer,
-            Action::Acknowledge | Action::HandOutKeys | Action::MakeProjects => Role::Manager,
+            Action::Acknowledge | Action::TrackUsage | Action::HandOutKeys | Action::MakeProjects => Role::Manager,
             Action::MakeTeams | Action::MakeUsers | Action::GrantRoles | Action::SetBudgets | Action::SeeAuditLog => {
                 Role::Admin
             }
@@ -131,6 +134,7 @@ impl Action {
         match self {
             Action::See => "see it",
             Action::Acknowledge => "acknowledge alerts",
+            Action::TrackUsage => "track usage",
             Action::HandOutKeys => "make or change keys",
             Action::MakeProjects => "make or change projects",
             Action::MakeTeams => "make or change teams",

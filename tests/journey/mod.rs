@@ -12,3 +12,4 @@ mod late;
 mod rules;
 mod surface;
 mod tls;
+mod track;

@@ -43,7 +43,7 @@ pub(in crate::api) struct Fields(Map<String, Value>);
 /// Names and values.
 type Pairs = Vec<(Arc<str>, Arc<str>)>;
 
-fn fault(field: &str, problem: impl Into<String>, remedy: impl Into<String>) -> Problem {
+pub(super) fn fault(field: &str, problem: impl Into<String>, remedy: impl Into<String>) -> Problem {
     Misasked::new(field, problem, remedy).into()
 }
 

@@ -17,7 +17,7 @@ const GLOB_LETTERS_MAX: usize = 200;
 const OVERLAP_SECONDS_MAX: u64 = 90 * 86_400;
 const OVERLAP_SECONDS: u64 = 86_400;
 
-fn place(key: &VirtualKey) -> Scope {
+pub(super) fn place(key: &VirtualKey) -> Scope {
     Scope { organisation: Some(Arc::clone(&key.organisation)), team: key.team.clone(), project: key.project.clone() }
 }
 

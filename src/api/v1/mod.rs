@@ -16,6 +16,7 @@ mod schemas;
 mod table;
 mod tenants;
 mod tokens;
+mod track;
 
 use super::Shared;
 use super::access::{Shown, host};
@@ -86,6 +87,8 @@ pub(super) struct Seat<'a> {
     pub principal: &'a Principal,
     pub register: Register<'a>,
     pub now: Timestamp,
+    /// Nobody in particular, from this machine, as long as nobody has a role.
+    pub is_loopback: bool,
 }
 
 impl Seat<'_> {
@@ -280,8 +283,8 @@ fn read(
     shared.state.reader.register(|register| {
         let principal = letter.shown.principal(shared, register)?;
         let register = register.again();
-        let seat =
-            Seat { shared, endpoint: letter.endpoint, principal: &principal, register, now: shared.state.clock.now() };
+        let (now, is_loopback) = (shared.state.clock.now(), matches!(letter.shown, Shown::Loopback));
+        let seat = Seat { shared, endpoint: letter.endpoint, principal: &principal, register, now, is_loopback };
         known(&letter)?;
         let answer = act(&seat, &mut letter.asked)?;
         finished(&letter)?;
@@ -319,7 +322,8 @@ fn write(
             return Ok((Answer { status: before.status, body, secret: None, etag: None }, true));
         }
         let register = changes.register();
-        let seat = Seat { shared, endpoint: letter.endpoint, principal: &principal, register, now };
+        let is_loopback = matches!(letter.shown, Shown::Loopback);
+        let seat = Seat { shared, endpoint: letter.endpoint, principal: &principal, register, now, is_loopback };
         known(&letter)?;
         let answer = act(&seat, &mut letter.asked, changes)?;
         finished(&letter)?;

@@ -95,7 +95,10 @@ fn answered(endpoint: &Endpoint) -> Value {
 fn statuses(endpoint: &Endpoint, is_write: bool) -> Vec<u16> {
     let mut statuses = vec![400, 401, 403, 404, 429, 503];
     if is_write {
-        statuses.extend([409, 412, 413, 415, 422]);
+        statuses.extend([412, 422]);
+    }
+    if is_write || endpoint.body.is_some() {
+        statuses.extend([409, 413, 415]);
     }
     if endpoint.method == "GET" {
         statuses.push(413);

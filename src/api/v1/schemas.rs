@@ -1,12 +1,14 @@
 //! What goes in and out of `/api/v1`, as JSON schemas. Those of bodies also say which members are heard.
 
+mod usage;
+
 use crate::dialects::Operation;
 use crate::tenants::Role;
 use serde_json::{Map, Value, json};
 
 pub(super) fn schemas() -> Value {
     let mut all = Map::new();
-    for part in [problem(), tenants(), keys(), access(), of_audit()] {
+    for part in [problem(), tenants(), keys(), access(), of_audit(), usage::usage()] {
         if let Value::Object(schemas) = part {
             all.extend(schemas);
         }

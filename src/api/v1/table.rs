@@ -1,12 +1,12 @@
 //! Everything that can be asked under `/api/v1`, in the order of the description.
 
 use super::Act::{Read, Write};
-use super::{About, Act, Endpoint, audit, keys, members, openapi, tenants, tokens};
+use super::{About, Act, Endpoint, audit, keys, members, openapi, tenants, tokens, track};
 use crate::tenants::Action;
 use crate::tenants::TenantKind::{Organisation, Project, Team, User};
 
 pub(in crate::api) fn endpoints() -> impl Iterator<Item = &'static Endpoint> {
-    let all: [&'static [Endpoint]; 5] = [&TENANTS, &PEOPLE, &KEYS, &MEMBERS, &REST];
+    let all: [&'static [Endpoint]; 6] = [&TENANTS, &PEOPLE, &KEYS, &MEMBERS, &STEERING, &REST];
     all.into_iter().flatten()
 }
 
@@ -230,6 +230,18 @@ static MEMBERS: [Endpoint; 12] = {
     let [j, k, l] = member_rows!("projects/{name}/", "project", PROJECT);
     [a, b, c, d, e, f, g, h, i, j, k, l]
 };
+
+/// What is told from outside.
+static STEERING: [Endpoint; 1] = [row(
+    "POST",
+    "/api/usage/track",
+    "track_usage",
+    "Book a call that did not pass through Farebox; once for each id",
+    Read(track::track),
+)
+.about(About::Installation, Action::TrackUsage)
+.reads("NewUsage")
+.answers(201, "TrackedUsage")];
 
 static REST: [Endpoint; 3] = [
     row(

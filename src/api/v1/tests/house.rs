@@ -107,6 +107,7 @@ impl House {
             admin_token: with_token.then(|| Secret::new(ADMIN.to_owned())),
             metrics: Arc::new(String::new),
             readiness: Arc::new(Readiness::default),
+            node: crate::api::Node::of_nothing(),
         };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

@@ -20,7 +20,7 @@ enum At {
 }
 
 /// The least role for each endpoint, and where it must be held. A new endpoint comes with its row.
-const EXPECTED: [(&str, Role, At); 50] = {
+const EXPECTED: [(&str, Role, At); 51] = {
     use At::{Anywhere, Installation, Organisation, Own, Project, Team};
     use Role::{Admin, Manager, Owner, Viewer};
     [
@@ -71,6 +71,7 @@ const EXPECTED: [(&str, Role, At); 50] = {
         ("list_project_members", Viewer, Project),
         ("grant_project_role", Admin, Project),
         ("take_project_role", Admin, Project),
+        ("track_usage", Manager, Team),
         ("list_audit", Admin, Anywhere),
         ("verify_audit", Admin, Installation),
         ("openapi", Viewer, Own),
@@ -135,6 +136,8 @@ impl Target {
             "RotateKey" => json!({ "overlap_seconds": 60 }),
             "NewRole" => json!({ "role": "viewer" }),
             "NewToken" => json!({ "label": "matrix" }),
+            "NewUsage" => json!({ "id": "call-1", "provider": "openai", "model": "gpt-4o",
+                "usage": { "input_tokens": 10, "output_tokens": 5 }, "team": self.team }),
             other => panic!("the matrix knows no body for {other}"),
         }
     }

@@ -1,0 +1,28 @@
+//! What the admin port asks of the running node.
+
+use super::Settings;
+use crate::api::Node;
+use crate::proxy::Proxy;
+use crate::store::Reader;
+use crate::tracking::{Parts, Tracker};
+use std::sync::Arc;
+use tokio::runtime::Handle;
+
+pub(super) fn of(proxy: &Proxy, settings: &Settings, reader: &Reader) -> Node {
+    let providers = &settings.proxy.providers;
+    let tracker = Tracker::new(Parts {
+        ledger: Arc::clone(&proxy.ledger),
+        rules: Arc::clone(&proxy.rules),
+        catalog: Arc::clone(&proxy.catalog),
+        telemetry: Arc::clone(&proxy.telemetry),
+        clock: Arc::clone(&proxy.clock),
+        reader: reader.clone(),
+        dialects: providers.iter().map(|provider| (Arc::clone(&provider.name), provider.dialect)).collect(),
+    });
+    Node {
+        catalog: Arc::clone(&proxy.catalog),
+        providers: providers.iter().map(|provider| Arc::clone(&provider.name)).collect(),
+        // On a thread that may block.
+        track: Arc::new(move |told| Handle::current().block_on(tracker.track(told))),
+    }
+}
