@@ -7,7 +7,8 @@ ARGS ?=
 
 # One after another also under `make -j`: the last line is the tests' own.
 .NOTPARALLEL:
-.PHONY: help run demo fuzz test check bench needs needs-tests lint deny test-rust test-clients test-observability torture
+.PHONY: help run demo fuzz test check bench needs needs-tests lint deny test-rust test-clients test-observability torture \
+	soak million sbom coverage
 
 help: ## what can be done
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-13s %s\n", $$1, $$2}' Makefile
@@ -48,8 +49,14 @@ $(TOOLS)/bin/cargo-deny:
 test-rust:
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then $(CARGO) nextest run --no-fail-fast $(ARGS); else $(CARGO) test --no-fail-fast $(ARGS); fi
 
-fuzz: ## many more broken rules files than `make test` tries (PROPTEST_CASES=20000)
-	PROPTEST_CASES=$${PROPTEST_CASES:-20000} $(CARGO) test --lib rules::syntax::tests::no_
+fuzz: ## look for inputs that break a law (ARGS="sse json", FUZZ_SECONDS=120 each)
+	tools/fuzz $(ARGS)
+
+sbom: ## the bill of materials of the binary: target/sbom
+	tools/sbom
+
+coverage: ## what the tests run of the code, by floors
+	tools/coverage $(ARGS)
 
 torture: ## the simulation of budgets and ledger, 10,000 seeds instead of 200
 	FAREBOX_SEEDS=10000 $(CARGO) test --lib -- --nocapture ledger::tests::simulation

@@ -6,6 +6,7 @@
 mod adversaries;
 mod bad_days;
 mod budgets;
+mod fuzz;
 mod golden;
 mod journey;
 mod simulator;

@@ -21,6 +21,7 @@ pub mod recovery;
 pub mod reservation;
 pub mod resolve;
 mod segment;
+pub mod segments;
 mod upkeep;
 pub mod verify;
 pub mod volume;

@@ -67,7 +67,7 @@ pub(super) struct Clean {
 /// A record before it has its place: header still empty, payload behind it. Made outside the lock.
 pub(super) struct Draft {
     format: u8,
-    kind: Kind,
+    kind: u8,
     bytes: Vec<u8>,
 }
 
@@ -89,12 +89,19 @@ impl Draft {
         if payload > PAYLOAD_BYTES_MAX {
             return Err(Unwritable::TooLong(payload));
         }
-        Ok(Draft { format: FORMAT, kind, bytes })
+        Ok(Draft { format: FORMAT, kind: kind as u8, bytes })
+    }
+
+    /// Any bytes as a record of this kind (1 to 5; others are of no kind that there is).
+    pub fn of_bytes(kind: u8, payload: &[u8]) -> Draft {
+        let mut bytes = vec![0; HEADER_BYTES];
+        bytes.extend_from_slice(&payload[..payload.len().min(PAYLOAD_BYTES_MAX)]);
+        Draft { format: FORMAT, kind: kind & 15, bytes }
     }
 
     #[cfg(test)]
     pub fn foreign() -> Draft {
-        Draft { format: FORMAT + 1, kind: Kind::Settle, bytes: vec![1; HEADER_BYTES + 40] }
+        Draft { format: FORMAT + 1, kind: Kind::Settle as u8, bytes: vec![1; HEADER_BYTES + 40] }
     }
 
     /// Bytes on disk, header included.
@@ -106,7 +113,7 @@ impl Draft {
     pub fn seal(&mut self, salt: u32, sequence: u64) -> &[u8] {
         let length = (self.bytes.len() - HEADER_BYTES) as u32;
         self.bytes[0..4].copy_from_slice(&length.to_le_bytes());
-        self.bytes[8] = (self.format << 4) | self.kind as u8;
+        self.bytes[8] = (self.format << 4) | self.kind;
         self.bytes[9..17].copy_from_slice(&sequence.to_le_bytes());
         let crc = checksum(salt, &self.bytes[8..]);
         self.bytes[4..8].copy_from_slice(&crc.to_le_bytes());

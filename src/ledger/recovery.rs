@@ -154,7 +154,7 @@ impl Replay {
     }
 
     /// Takes one record; `false` at the segment's end.
-    fn step(&mut self, scanner: &mut Scanner, number: u64, path: &Path) -> Result<bool, RecoveryError> {
+    pub fn step(&mut self, scanner: &mut Scanner, number: u64, path: &Path) -> Result<bool, RecoveryError> {
         match scanner.next().map_err(at(path))? {
             Step::Record(raw) => {
                 let start = raw.start;
@@ -172,6 +172,11 @@ impl Replay {
                 Ok(more)
             }
         }
+    }
+
+    /// Records are missing between others.
+    pub fn has_hole(&self) -> bool {
+        self.hole
     }
 
     /// The next record of a segment.

@@ -114,7 +114,7 @@ impl Body {
             Frames::Events(splitter) => splitter.push(decoded, observe),
             Frames::Lines(splitter) => splitter.push(decoded, observe),
             Frames::Whole(whole) => whole.push(decoded),
-            Frames::Opaque => self.seen.has_content = true,
+            Frames::Opaque => self.seen.has_content |= !decoded.is_empty(),
             Frames::Unknown { .. } => {}
         }
         self.note_content();

@@ -5,7 +5,7 @@
 pub mod account;
 pub mod attempt;
 pub mod caller;
-mod chunked;
+pub mod chunked;
 pub mod counting;
 pub mod decide;
 pub mod deliver;
@@ -17,7 +17,7 @@ pub mod fit;
 pub mod foresee;
 pub mod head;
 pub mod health;
-mod incoming;
+pub mod incoming;
 pub mod key_check;
 pub mod limits;
 pub mod links;

@@ -34,6 +34,15 @@ impl Fault {
             ..Fault::default()
         }
     }
+
+    /// What is missing at a file's end is missed behind its last line, where the parser has counted on: it is told there.
+    fn bring_within(&mut self, text: &str) {
+        let lines = u32::try_from(text.lines().count().max(1)).unwrap_or(u32::MAX);
+        if self.line > lines {
+            let last = text.lines().next_back().unwrap_or_default().chars().count();
+            (self.line, self.column) = (lines, u32::try_from(last + 1).unwrap_or(u32::MAX));
+        }
+    }
 }
 
 impl fmt::Display for Fault {
@@ -56,6 +65,7 @@ pub fn told(mut faults: Vec<Fault>, files: &[(&str, &str)]) -> Vec<Fault> {
     for fault in &mut faults {
         let Some((path, text)) = files.get(usize::from(fault.place_of_file)) else { continue };
         fault.file = Arc::from(*path);
+        fault.bring_within(text);
         let line = usize::try_from(fault.line.saturating_sub(1)).unwrap_or(usize::MAX);
         fault.excerpt = text.lines().nth(line).unwrap_or_default().chars().take(160).collect();
     }

@@ -64,3 +64,9 @@ fn events_too_large_to_read_are_counted() {
     let read = read_by("/v1/chat/completions", "text/event-stream", stream.as_bytes(), 100_000);
     assert_eq!((read.oversized_events, read.seen.finished), (1, true));
 }
+
+#[test]
+fn of_a_body_without_a_byte_nothing_is_content() {
+    let read = read_by("/v1/audio/speech", "", b"", 1);
+    assert_eq!((read.first_content_at, read.seen.has_content), (None, false));
+}

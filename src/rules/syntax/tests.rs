@@ -110,6 +110,15 @@ blocks:
 }
 
 #[test]
+fn what_is_missing_at_the_end_is_told_behind_the_last_line() {
+    for (torn, line) in [("version: 1\nblocks: [{name: a", 2), ("version: 1\ntests:\n  - name: a\n  -", 4)] {
+        let faults = load(&[("f", torn)], &Known::default()).unwrap_err();
+        let last = faults.last().unwrap();
+        assert_eq!((last.line, last.excerpt.is_empty()), (line, false), "{last}");
+    }
+}
+
+#[test]
 fn a_fault_shows_its_line_with_a_mark() {
     let faults = load(&[("rules/team.yaml", "version: 1\nbudgets:\n  - name: a b\n")], &Known::default()).unwrap_err();
     let shown = faults.iter().find(|fault| fault.line == 3 && fault.column == 11).unwrap().to_string();
