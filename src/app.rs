@@ -146,7 +146,7 @@ impl House {
         admin: &tokio::runtime::Runtime,
     ) -> Result<(), Failure> {
         let (stop, stopped) = watch::channel(false);
-        let mut service = Service::new("data".to_owned(), DataPort(Arc::clone(&self.proxy)));
+        let mut service = Service::new("data".to_owned(), DataPort::new(Arc::clone(&self.proxy)));
         let address = settings.proxy.listen.to_string();
         match &settings.proxy.tls {
             None => service.add_tcp(&address),

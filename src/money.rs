@@ -51,6 +51,13 @@ pub fn round_half_even(numerator: i128, denominator: i128) -> Option<i128> {
     if denominator <= 0 {
         return None;
     }
+    // What a call costs fits 64 bits, where division is quick.
+    if let (Ok(numerator), Ok(denominator)) = (i64::try_from(numerator), i64::try_from(denominator)) {
+        let (floor, rest) = (numerator.div_euclid(denominator), numerator.rem_euclid(denominator));
+        let left = denominator - rest;
+        let up = rest > left || (rest == left && floor.rem_euclid(2) == 1);
+        return Some(i128::from(floor) + i128::from(up));
+    }
     let floor = numerator.div_euclid(denominator);
     let rest = numerator.rem_euclid(denominator);
     let twice = rest.checked_mul(2)?;

@@ -3,11 +3,9 @@
 use super::*;
 use crate::clock::Timestamp;
 use crate::config::{self, Surroundings};
-
 use crate::simulator::{Running, SeenLog, SimulatorSettings, start};
 use crate::store::{EventQuery, EventRow, Order};
-use pingora_core::apps::HttpServerApp;
-use pingora_core::protocols::http::ServerSession;
+use pingora_core::apps::ServerApp;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::ThreadId;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -62,10 +60,10 @@ impl Bench {
     /// One request on a connection of its own, and everything that is said in answer.
     async fn ask(&self, path: &str, body: &str) -> String {
         let (mut client, server) = tokio::io::duplex(1 << 20);
-        let app = Arc::new(DataPort(Arc::clone(&self.house.proxy)));
+        let app = Arc::new(DataPort::new(Arc::clone(&self.house.proxy)));
         let (_stop, stopped) = watch::channel(false);
         let serving = tokio::spawn(async move {
-            app.process_new_http(ServerSession::new_http1(Box::new(server)), &stopped).await;
+            app.process_new(Box::new(server), &stopped).await;
         });
         let length = body.len();
         let head = format!("POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n");

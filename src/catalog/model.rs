@@ -10,6 +10,7 @@ use crate::tokens::facts::Needs;
 use crate::tokens::media::ImageRule;
 use crate::tokens::tokenizer::Tokenizer;
 use crate::tokens::usage::TokenUsage;
+use parking_lot::RwLock;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -22,6 +23,29 @@ pub struct Catalog {
     /// In the order of the file: makers before those who resell.
     providers: Vec<Provider>,
     by_name: HashMap<Arc<str>, usize>,
+    found: Found,
+}
+
+/// What names led to that were found the slow way: providers answer with the same few dated names all day.
+#[derive(Clone, Debug, Default)]
+struct Found(Arc<RwLock<HashMap<(usize, Box<str>), Arc<Model>>>>);
+
+/// Names that are remembered; what is asked for beyond them is searched each time.
+const FOUND_MAX: usize = 4_096;
+
+impl Found {
+    fn or_search(&self, place: usize, name: &str, search: impl FnOnce() -> Option<Arc<Model>>) -> Option<Arc<Model>> {
+        let key = (place, Box::from(name));
+        if let Some(model) = self.0.read().get(&key) {
+            return Some(Arc::clone(model));
+        }
+        let model = search()?;
+        let mut found = self.0.write();
+        if found.len() < FOUND_MAX {
+            found.insert(key, Arc::clone(&model));
+        }
+        Some(model)
+    }
 }
 
 impl Default for Catalog {
@@ -192,7 +216,7 @@ impl Catalog {
             }
             providers[borrower].borrowed = borrowed;
         }
-        Catalog { version, providers, by_name }
+        Catalog { version, providers, by_name, found: Found::default() }
     }
 
     /// The version that events carry: the file's date and the first 8 letters of its hash.
@@ -206,10 +230,11 @@ impl Catalog {
 
     /// The model of this name at this provider, by exact name, alias, dated snapshot, or pattern.
     pub fn resolve(&self, provider: &str, name: &str) -> Option<Offer> {
-        let provider = self.provider(provider)?;
-        let known =
-            provider.known(name).or_else(|| provider.borrowed.get(name)).or_else(|| self.search(provider, name));
-        known.map(|model| Offer { model: model.clone() })
+        let place = self.place(provider)?;
+        let provider = self.providers.get(place)?;
+        let known = provider.known(name).or_else(|| provider.borrowed.get(name)).map(Arc::clone);
+        let model = known.or_else(|| self.found.or_search(place, name, || self.search(provider, name).cloned()))?;
+        Some(Offer { model })
     }
 
     /// The providers that have a model of this name, best match first: for routing by model. Those who make it or list
@@ -244,8 +269,11 @@ impl Catalog {
     }
 
     fn provider(&self, name: &str) -> Option<&Provider> {
-        let place = self.by_name.get(name).or_else(|| self.by_name.get(name.to_ascii_lowercase().as_str()))?;
-        self.providers.get(*place)
+        self.providers.get(self.place(name)?)
+    }
+
+    fn place(&self, name: &str) -> Option<usize> {
+        self.by_name.get(name).or_else(|| self.by_name.get(name.to_ascii_lowercase().as_str())).copied()
     }
 
     /// The slow way: case, prefixes, stamps, other providers' names, patterns.

@@ -124,7 +124,7 @@ pub fn price(prices: &Prices, catalog: &Arc<str>, usage: &TokenUsage, terms: &Te
 /// The total of [`price`] alone, for what is only foreseen; `None`: unpriced.
 pub fn total(prices: &Prices, usage: &TokenUsage, terms: &Terms, now: Timestamp) -> Option<Usd> {
     let (lines, factor) = billed(prices, usage, terms, now, &mut Words(None))?;
-    add_up(&lines, factor).map(|(total, _)| total)
+    summed(&lines, factor, |_, _| {})
 }
 
 /// What a usage is billed at: each kind with its rate, and the multiplier. `None`: a kind has no rate.
@@ -224,7 +224,8 @@ fn tier_name(terms: &Terms) -> Option<String> {
     if terms.batch {
         return Some("batch".to_owned());
     }
-    let lower = terms.service_tier.as_deref()?.to_ascii_lowercase();
+    let named = terms.service_tier.as_deref().filter(|named| *named != "default")?;
+    let lower = named.to_ascii_lowercase();
     match lower.strip_prefix("service_tier_").unwrap_or(&lower) {
         "" | "default" | "standard" | "standard_only" | "on_demand" | "unspecified" => None,
         "fast" => Some("priority".to_owned()),
@@ -281,11 +282,17 @@ fn images_fitting<'a>(plan: &'a Plan, terms: &'a Terms) -> (impl Iterator<Item =
 
 /// Total and parts; `None` where they do not fit.
 fn add_up(lines: &[Line], factor: Ratio) -> Option<(Usd, Vec<(Kind, Usd)>)> {
+    let mut parts = Vec::with_capacity(lines.len());
+    let total = summed(lines, factor, |kind, part| parts.push((kind, part)))?;
+    Some((total, parts))
+}
+
+/// The total; `None` where it does not fit. Each part is told as it is known.
+fn summed(lines: &[Line], factor: Ratio, mut part: impl FnMut(Kind, Usd)) -> Option<Usd> {
     // The common denominator of all lines: the multiplier's, and the largest number of units a rate pays for.
     let shared = lines.iter().map(|line| units_per_rate(line.kind)).max().unwrap_or(1);
     let denominator = i128::from(factor.denominator).checked_mul(i128::from(shared))?.checked_mul(1_000)?;
     let (mut sum, mut rounded) = (0i128, Usd::ZERO);
-    let mut parts = Vec::with_capacity(lines.len());
     for line in lines {
         let scale = if is_token(line.kind) { factor.numerator } else { factor.denominator };
         let femto = i128::from(line.units).checked_mul(i128::from(line.rate.as_femto()))?;
@@ -293,10 +300,10 @@ fn add_up(lines: &[Line], factor: Ratio) -> Option<(Usd, Vec<(Kind, Usd)>)> {
             femto.checked_mul(i128::from(scale))?.checked_mul(i128::from(shared / units_per_rate(line.kind)))?;
         sum = sum.checked_add(scaled)?;
         let upto = round_half_even(sum, denominator).and_then(|pico| i64::try_from(pico).ok()).map(Usd::from_pico)?;
-        parts.push((line.kind, upto.checked_sub(rounded)?));
+        part(line.kind, upto.checked_sub(rounded)?);
         rounded = upto;
     }
-    Some((rounded, parts))
+    Some(rounded)
 }
 
 fn plan_ceiling(
@@ -311,15 +318,15 @@ fn plan_ceiling(
     let mut lines = Vec::with_capacity(4);
     for (kind, units) in bound.used() {
         let rate = match kind {
-            Kind::Images => images_fitting(plan, terms).0.max().or_else(|| dearest(&admitted, &[Kind::Images])),
+            Kind::Images => images_fitting(plan, terms).0.max().or_else(|| dearest(&admitted, [kind].into_iter())),
             _ if kind.is_input_token() => dearest_input(&admitted, kind, terms.cache_writes),
-            _ if kind.is_output_token() => dearest(&admitted, &OUTPUT),
-            _ => dearest(&admitted, &[kind]),
+            _ if kind.is_output_token() => dearest(&admitted, OUTPUT.into_iter()),
+            _ => dearest(&admitted, [kind].into_iter()),
         };
         lines.push(Line { kind, units, rate: rate? });
     }
     // Rounded running sums only grow with the exact ones, so a dearer exact sum never rounds below a cheaper one.
-    add_up(&lines, factor).map(|(total, _)| total)
+    summed(&lines, factor, |_, _| {})
 }
 
 const OUTPUT: [Kind; 4] = [Kind::Output, Kind::Reasoning, Kind::OutputAudio, Kind::OutputImage];
@@ -334,52 +341,51 @@ fn admitted_rates<'a>(
 ) -> Vec<&'a Rates> {
     let asked = tier_name(terms);
     let unnamed = terms.service_tier.is_none() && !terms.batch;
-    let mut tiers = vec![None];
-    match asked.as_deref().or(default_tier.filter(|_| unnamed)) {
-        Some("auto") => {
-            tiers.extend((0..plan.service_tiers.len()).filter(|place| plan.service_tiers[*place].auto).map(Some))
-        }
+    let named = asked.as_deref().or(default_tier.filter(|_| unnamed));
+    let is_admitted = |place: usize| match named {
+        Some("auto") => plan.service_tiers.get(place).is_some_and(|tier| tier.auto),
         // A tier that was asked for may be billed as the plain one where the provider has no room in it.
-        Some(name) => tiers.extend(plan.service_tier(name).map(Some)),
-        None => {}
+        Some(name) => plan.service_tier(name) == Some(place),
+        None => false,
+    };
+    let mut rates = Vec::with_capacity(4);
+    for tier in std::iter::once(None).chain((0..plan.service_tiers.len()).filter(|place| is_admitted(*place)).map(Some))
+    {
+        let whole_day_left =
+            plan.windows.iter().enumerate().filter(|(_, window)| window.touches(now, CEILING_HORIZON_MINUTES));
+        for window in std::iter::once(None).chain(whole_day_left.map(|(place, _)| Some(place))) {
+            let Some(card) = plan.card(tier, window) else { continue };
+            let reached = card.tiers.iter().filter(|tier| input_tokens > tier.above_input_tokens);
+            rates.extend(std::iter::once(&card.rates).chain(reached.map(|tier| &tier.rates)));
+        }
     }
-    let whole_day_left =
-        plan.windows.iter().enumerate().filter(|(_, window)| window.touches(now, CEILING_HORIZON_MINUTES));
-    let windows: Vec<_> = std::iter::once(None).chain(whole_day_left.map(|(place, _)| Some(place))).collect();
-    let pairs = tiers.iter().flat_map(|tier| windows.iter().map(move |window| (*tier, *window)));
-    let cards = pairs.filter_map(|(tier, window)| plan.card(tier, window));
-    let rates = cards.flat_map(|card| {
-        let reached = card.tiers.iter().filter(move |tier| input_tokens > tier.above_input_tokens);
-        std::iter::once(&card.rates).chain(reached.map(|tier| &tier.rates))
-    });
-    rates.collect()
+    rates
 }
 
 /// `None` where any of the admitted rates has no price for the first of the kinds: then nothing bounds it.
-fn dearest(admitted: &[&Rates], kinds: &[Kind]) -> Option<Rate> {
-    let first = *kinds.first()?;
+fn dearest(admitted: &[&Rates], kinds: impl Iterator<Item = Kind> + Clone) -> Option<Rate> {
+    let first = kinds.clone().next()?;
     let of_each = admitted.iter().map(|rates| {
-        let known = rates.of(first).or_else(|| kinds.iter().find_map(|kind| rates.own(*kind)))?;
-        kinds.iter().filter_map(|kind| rates.of(*kind)).chain([known]).max()
+        let known = rates.of(first).or_else(|| kinds.clone().find_map(|kind| rates.own(kind)))?;
+        kinds.clone().filter_map(|kind| rates.of(kind)).chain([known]).max()
     });
     of_each.reduce(|left, right| Some(left?.max(right?)))?
 }
 
 /// Text may be read from a cache or written to it; a modality may be billed as its own kind or as text.
 fn dearest_input(admitted: &[&Rates], kind: Kind, writes: CacheWrites) -> Option<Rate> {
-    let mut kinds = vec![Kind::Input, Kind::CacheRead, kind];
-    match kind {
-        Kind::InputAudio | Kind::CacheReadAudio => kinds.extend([Kind::InputAudio, Kind::CacheReadAudio]),
-        Kind::InputImage | Kind::CacheReadImage => kinds.extend([Kind::InputImage, Kind::CacheReadImage]),
-        _ => {}
-    }
-    let written = Kind::ALL.into_iter().filter(|kind| kind.is_cache_write());
-    match writes {
-        CacheWrites::Any => kinds.extend(written),
-        CacheWrites::UpTo(longest) => kinds.extend(written.filter(|kind| *kind <= longest)),
-        CacheWrites::Never => {}
-    }
-    dearest(admitted, &kinds)
+    let of_its_own: &[Kind] = match kind {
+        Kind::InputAudio | Kind::CacheReadAudio => &[Kind::InputAudio, Kind::CacheReadAudio],
+        Kind::InputImage | Kind::CacheReadImage => &[Kind::InputImage, Kind::CacheReadImage],
+        _ => &[],
+    };
+    let written = Kind::CACHE_WRITES.into_iter().filter(move |kind| match writes {
+        CacheWrites::Any => true,
+        CacheWrites::UpTo(longest) => *kind <= longest,
+        CacheWrites::Never => false,
+    });
+    let text = [Kind::Input, Kind::CacheRead, kind];
+    dearest(admitted, text.into_iter().chain(of_its_own.iter().copied()).chain(written))
 }
 
 #[cfg(test)]

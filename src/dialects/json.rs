@@ -54,6 +54,8 @@ impl Broken {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Text<'a> {
     raw: &'a [u8],
+    /// `raw`, where the whole body is UTF-8.
+    valid: Option<&'a str>,
     at: usize,
     size: usize,
 }
@@ -61,7 +63,7 @@ pub struct Text<'a> {
 impl<'a> Text<'a> {
     /// A text without escapes that stands in no body; its place means nothing.
     pub const fn literal(text: &'a str) -> Self {
-        Text { raw: text.as_bytes(), at: 0, size: text.len() }
+        Text { raw: text.as_bytes(), valid: Some(text), at: 0, size: text.len() }
     }
 
     /// The bytes between the quotes, escapes and all.
@@ -92,14 +94,18 @@ impl<'a> Text<'a> {
     /// The string as a piece of a prompt, decoded only if it must be.
     pub fn prompt(&self, sink: &mut dyn FnMut(PromptText<'_>)) {
         if self.size == self.raw.len() {
-            return sink(PromptText::Text(&plain(self.raw)));
+            return sink(PromptText::Text(&self.plain()));
         }
         sink(PromptText::Escaped(Escaped { raw: self.raw, size: self.size, decode: unescape }));
     }
 
     /// The string itself; borrowed where it has no escapes. What is no UTF-8 or a lone surrogate becomes U+FFFD.
     pub fn decode(&self) -> Cow<'a, str> {
-        if self.size == self.raw.len() { plain(self.raw) } else { Cow::Owned(unescape(self.raw)) }
+        if self.size == self.raw.len() { self.plain() } else { Cow::Owned(unescape(self.raw)) }
+    }
+
+    fn plain(&self) -> Cow<'a, str> {
+        self.valid.map_or_else(|| plain(self.raw), Cow::Borrowed)
     }
 }
 
@@ -112,6 +118,8 @@ fn plain(raw: &[u8]) -> Cow<'_, str> {
 #[derive(Clone, Debug)]
 pub struct Reader<'a> {
     body: &'a [u8],
+    /// The same, checked once: nothing in it needs to be checked again.
+    text: Option<&'a str>,
     at: usize,
     name_at: Range<usize>,
     depth: u32,
@@ -121,7 +129,7 @@ impl<'a> Reader<'a> {
     /// A byte order mark at the start is passed over.
     pub fn new(body: &'a [u8]) -> Self {
         let at = if body.starts_with(b"\xEF\xBB\xBF") { 3 } else { 0 };
-        Reader { body, at, name_at: 0..0, depth: 0 }
+        Reader { body, text: std::str::from_utf8(body).ok(), at, name_at: 0..0, depth: 0 }
     }
 
     /// The next value's shape, without reading it.
@@ -231,7 +239,8 @@ impl<'a> Reader<'a> {
     pub fn number(&mut self) -> Result<Option<&'a str>, Broken> {
         let is_number = self.shape() == Shape::Number;
         let place = self.skip()?;
-        Ok(if is_number { self.body.get(place).and_then(|raw| std::str::from_utf8(raw).ok()) } else { None })
+        let ascii = || self.body.get(place.clone()).and_then(|raw| std::str::from_utf8(raw).ok());
+        Ok(if is_number { self.text.map_or_else(ascii, |text| text.get(place.clone())) } else { None })
     }
 
     /// A whole number of units; a fraction is rounded up. `None`: it was something else, or negative.
@@ -321,7 +330,8 @@ impl<'a> Reader<'a> {
                 _ => return Err(Broken { at: self.at, expected: "a closing quote for this string" }),
             }
         }
-        let text = Text { raw: &self.body[start..at], at: self.at, size: at - start - saved };
+        let valid = self.text.and_then(|text| text.get(start..at));
+        let text = Text { raw: &self.body[start..at], valid, at: self.at, size: at - start - saved };
         self.at = at + 1;
         Ok(text)
     }

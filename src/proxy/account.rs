@@ -23,6 +23,7 @@ use crate::tokens::prompt::OutputSeen;
 use crate::tokens::usage::{TokenUsage, UsageSource};
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -46,7 +47,7 @@ pub struct Call {
     /// The model that was asked for, where a rule swapped it.
     pub swapped_from: Option<Offer>,
     pub terms: Terms,
-    pub client: Option<Arc<str>>,
+    pub client: Option<IpAddr>,
     /// Its place in a trace, where there is one.
     pub trace: Option<Box<AttemptTrace>>,
 }
@@ -270,7 +271,11 @@ impl Unsettled {
     }
 
     /// Reading → cost; then, here or on the settling thread, settled reservation → log line and metrics.
-    pub fn book(self: Box<Self>, proxy: &Arc<Proxy>, counts: Counts) -> Made {
+    pub fn book(mut self: Box<Self>, proxy: &Arc<Proxy>, counts: Counts) -> Made {
+        // What was counted is counted: the room of the body is this thread's, for the next request.
+        if let Some(call) = Arc::get_mut(&mut self.call) {
+            call.body = Bytes::new();
+        }
         let catalog = proxy.catalog.load();
         let closing = Closing { deferred: self.deferred(proxy, &catalog), ..self.closing(&catalog, &counts) };
         drop(catalog);
@@ -289,7 +294,7 @@ impl Unsettled {
     pub fn charge(self: Box<Self>, proxy: &Proxy, closing: Closing) -> (Arc<Event>, Box<Beside>) {
         let mut beside = Box::new(Beside {
             model_label: self.call.offer.as_ref().map(|offer| Arc::clone(&offer.model.id)),
-            client: self.call.client.clone(),
+            client: self.call.client,
             detail: self.detail(),
             saved_by_swap: self.saved_by_swap(&closing),
             trace: self.call.trace.clone(),

@@ -2,6 +2,7 @@
 
 use super::Proxy;
 use super::account::{Account, Call, Ending, Marks};
+use super::client::Session;
 use super::decide::{Admitted, Course, Errand, Refused};
 use super::deliver::{self, Delivery};
 use super::downstream;
@@ -27,7 +28,6 @@ use crate::tenants::GUARDED_OPERATIONS;
 use bytes::Bytes;
 use http::Method;
 use http::response::Parts as ResponseHead;
-use pingora_core::protocols::http::ServerSession;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -67,7 +67,7 @@ pub struct Run<'a> {
 }
 
 impl Run<'_> {
-    pub async fn attempt(&self, session: &mut ServerSession, passes: &mut Passes) -> Attempt {
+    pub async fn attempt(&self, session: &mut Session, passes: &mut Passes) -> Attempt {
         let asked = if self.number == 1 { self.asked.read } else { Instant::now() };
         let decided = self.decide(Errand::Attempt(passes)).await;
         told::decided(self, &decided);
@@ -84,7 +84,7 @@ impl Run<'_> {
         Run { target: &course.target, ..*self }.carry_out(session, &course, account).await
     }
 
-    async fn carry_out(&self, session: &mut ServerSession, course: &Course<'_>, mut account: Account) -> Attempt {
+    async fn carry_out(&self, session: &mut Session, course: &Course<'_>, mut account: Account) -> Attempt {
         let carried = match self.carried() {
             Ok(carried) => carried,
             Err(why) => return keyless(account, why),
@@ -176,8 +176,11 @@ impl Run<'_> {
             body: if arrived.endpoint.metered { asked.whole() } else { Bytes::new() },
             offer: course.target.offer.clone(),
             swapped_from: course.is_swapped().then(|| self.target.offer.clone()).flatten(),
-            terms: terms(arrived, asked),
-            client: arrived.client.clone(),
+            terms: match &course.target.offer {
+                Some(_) if arrived.endpoint.metered => course.foreseen.terms.clone(),
+                _ => terms(arrived, asked),
+            },
+            client: arrived.client,
             trace: arrived.trace.as_ref().map(|trace| self.traced(trace, moments)),
         });
         let marks = Marks { arrived: arrived.started, read: asked.read, sent: None, answered: None };
@@ -251,7 +254,7 @@ impl Run<'_> {
     /// Sends head and body; a streaming body is passed on as it comes.
     async fn send(
         &self,
-        session: &mut ServerSession,
+        session: &mut Session,
         line: Line,
         account: &mut Account,
         course: &Course<'_>,
@@ -293,7 +296,7 @@ impl Run<'_> {
 
     async fn send_streaming(
         &self,
-        session: &mut ServerSession,
+        session: &mut Session,
         mut connection: Connection,
         account: &mut Account,
         prefix: Bytes,
@@ -304,7 +307,7 @@ impl Run<'_> {
             if !chunk.is_empty() && !connection.write(chunk).await {
                 return Ok(connection);
             }
-            next = match downstream::next_chunk(session).await {
+            next = match session.piece().await {
                 Ok(chunk) => chunk,
                 Err(_) => {
                     connection.release(false).await;
@@ -351,7 +354,7 @@ impl Run<'_> {
     /// The response's head; `None` when the client left before it and its provider is to be told.
     async fn response_head(
         &self,
-        session: &mut ServerSession,
+        session: &mut Session,
         connection: &mut Connection,
     ) -> Option<Result<ResponseHead, Failure>> {
         let settings = &self.target.provider.settings;
@@ -363,7 +366,7 @@ impl Run<'_> {
         tokio::select! {
             biased;
             head = head => Some(head),
-            _gone = session.read_body_or_idle(true) => None,
+            _gone = session.left() => None,
         }
     }
 
@@ -386,12 +389,7 @@ impl Run<'_> {
     }
 
     /// The provider has no list of models: the catalog's is given.
-    async fn models_of_the_catalog(
-        &self,
-        session: &mut ServerSession,
-        account: Account,
-        connection: Connection,
-    ) -> Attempt {
+    async fn models_of_the_catalog(&self, session: &mut Session, account: Account, connection: Connection) -> Attempt {
         connection.release(false).await;
         account.settle(Ending::Finished);
         let provider = &self.target.provider.settings.name;
@@ -484,10 +482,10 @@ pub fn asks_for_usage(arrived: &Arrived, asked: &Asked, target: &Target) -> bool
         && asked.facts.splice.members.is_some()
 }
 
-fn streaming_framing(session: &mut ServerSession) -> Framing {
+fn streaming_framing(session: &mut Session) -> Framing {
     match downstream::content_length(session) {
         Some(bytes) => Framing::Length(bytes),
-        None if session.req_header().headers.contains_key(http::header::TRANSFER_ENCODING)
+        None if session.head().headers.contains_key(http::header::TRANSFER_ENCODING)
             || session.is_http2() && !session.is_body_empty() =>
         {
             Framing::Chunked

@@ -4,8 +4,8 @@
 use super::Proxy;
 use super::account::{Account, Ending, Made};
 use super::attempt::asks_for_usage;
+use super::client::{Length, Marks, Session};
 use super::decide::Course;
-use super::downstream;
 use super::exchange::{Arrived, Asked};
 use super::links;
 use super::marks;
@@ -18,28 +18,13 @@ use crate::dialects::curtail::Curtail;
 use crate::dialects::withhold::UsageWithholder;
 use crate::event::Outcome;
 use bytes::{Bytes, BytesMut};
-use http::header::{self, HeaderMap, HeaderValue, IntoHeaderName};
+use http::header;
 use http::response::Parts as ResponseHead;
-use pingora_core::protocols::http::ServerSession;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Chunks that wait are joined up to this before they are written.
 const JOINED_BYTES_MAX: usize = 64 * 1024;
-
-/// What Farebox says of a call in its response's head.
-mod names {
-    use http::HeaderName;
-
-    pub static EXCHANGE_ID: HeaderName = HeaderName::from_static("x-farebox-exchange-id");
-    pub static MODEL: HeaderName = HeaderName::from_static("x-farebox-model");
-    pub static ESTIMATED_COST: HeaderName = HeaderName::from_static("x-farebox-estimated-cost");
-    pub static CEILING_COST: HeaderName = HeaderName::from_static("x-farebox-ceiling-cost");
-    pub static COST: HeaderName = HeaderName::from_static("x-farebox-cost");
-    pub static INPUT_TOKENS: HeaderName = HeaderName::from_static("x-farebox-input-tokens");
-    pub static OUTPUT_TOKENS: HeaderName = HeaderName::from_static("x-farebox-output-tokens");
-    pub static USAGE_SOURCE: HeaderName = HeaderName::from_static("x-farebox-usage-source");
-}
 
 /// What a delivery is about.
 #[derive(Clone, Copy)]
@@ -61,7 +46,7 @@ enum Next {
 
 /// A response under way.
 struct Flow<'a> {
-    session: &'a mut ServerSession,
+    session: &'a mut Session,
     connection: &'a mut Connection,
     /// The client is still there (or we do not care that it is not).
     client: bool,
@@ -81,7 +66,7 @@ struct Sliced<'a> {
 /// Passes the response on and settles its account.
 pub async fn deliver(
     delivery: Delivery<'_>,
-    session: &mut ServerSession,
+    session: &mut Session,
     mut connection: Connection,
     account: Account,
     upstream: ResponseHead,
@@ -135,26 +120,32 @@ impl Delivery<'_> {
     }
 
     /// What is known when a response's head leaves.
-    fn mark(&self, headers: &mut HeaderMap) {
-        put(headers, &names::EXCHANGE_ID, self.arrived.id.to_string());
+    fn marks(&self) -> Marks {
+        let mut marks = Marks::new();
+        marks.put("x-farebox-exchange-id", &self.arrived.id.to_string());
         if !self.arrived.endpoint.metered {
-            return;
+            return marks;
         }
         if let Some(model) = &self.target.model {
-            put(headers, &names::MODEL, marks::printable(model));
+            marks.put("x-farebox-model", &marks::printable(model));
         }
         let foreseen = &self.course.foreseen;
         if let Some(cost) = foreseen.estimated_cost {
-            put(headers, &names::ESTIMATED_COST, cost.to_string());
+            marks.put("x-farebox-estimated-cost", &cost.to_string());
         }
         if let Some(cost) = foreseen.ceiling {
-            put(headers, &names::CEILING_COST, cost.to_string());
-        }
-        if self.arrived.endpoint.operation != Operation::CountTokens {
-            headers.insert(&names::INPUT_TOKENS, foreseen.estimate.input_tokens().into());
+            marks.put("x-farebox-ceiling-cost", &cost.to_string());
         }
         if let Some(ruled) = self.course.ruled.as_deref() {
-            marks::ruled(ruled, &mut |name, value| put(headers, name, value));
+            marks::ruled(ruled, &mut |name, value| marks.put(name, &value));
+        }
+        marks
+    }
+
+    /// The input that was foreseen, where the answer is not waited for.
+    fn mark_input(&self, marks: &mut Marks) {
+        if self.arrived.endpoint.metered && self.arrived.endpoint.operation != Operation::CountTokens {
+            marks.put_number("x-farebox-input-tokens", self.course.foreseen.estimate.input_tokens());
         }
     }
 }
@@ -196,29 +187,28 @@ impl Flow<'_> {
         let client_stayed = self.client;
         let made = account.settle_and_wait(if client_stayed { Ending::Finished } else { Ending::ClientGone }).await;
         if client_stayed {
-            let mut head = downstream::end_to_end(upstream);
-            delivery.mark(&mut head.headers);
+            let mut marks = delivery.marks();
             let mut body = joined(first, body);
             if delivery.arrived.endpoint.metered {
-                mark_settled(&mut head.headers, made.as_ref());
+                match made {
+                    Some(made) => mark_settled(&mut marks, &made),
+                    None => delivery.mark_input(&mut marks),
+                }
             } else {
                 body = links::made_ours(delivery.proxy, delivery.arrived, self.session, body);
             }
-            self.write_whole(head, body).await;
+            self.write_whole(upstream, &marks, body).await;
         }
         true
     }
 
-    async fn write_whole(&mut self, mut head: ResponseHead, body: Bytes) {
-        let bodiless =
-            matches!(head.status.as_u16(), 204 | 304) || self.session.req_header().method == http::Method::HEAD;
+    async fn write_whole(&mut self, mut head: ResponseHead, marks: &Marks, body: Bytes) {
+        let bodiless = matches!(head.status.as_u16(), 204 | 304) || self.session.head().method == http::Method::HEAD;
         if !bodiless {
             head.headers.insert(header::CONTENT_LENGTH, (body.len() as u64).into());
         }
-        if self.session.write_response_header(Box::new(head.into())).await.is_ok() {
-            let body = if bodiless { Bytes::new() } else { body };
-            let _ = self.session.write_response_body(body, true).await;
-        }
+        let body = if bodiless { Bytes::new() } else { body };
+        self.session.write_whole(head, marks, body).await;
     }
 
     /// The provider's body ended too early: what came is passed on, and the connection is closed where its framing
@@ -232,14 +222,12 @@ impl Flow<'_> {
         (outcome, detail): (Outcome, &'static str),
     ) -> bool {
         account.settle(Ending::Broken { outcome, detail: Arc::from(detail) });
-        let mut head = downstream::end_to_end(upstream);
-        delivery.mark(&mut head.headers);
-        self.session.set_keepalive(None);
-        if !head.headers.contains_key(header::CONTENT_LENGTH) {
-            downstream::frame_unknown_length(&mut head, self.session);
-        }
-        if self.session.write_response_header(Box::new(head.into())).await.is_ok() {
-            let _ = self.session.write_response_body(body, false).await;
+        let mut marks = delivery.marks();
+        delivery.mark_input(&mut marks);
+        self.session.close_after();
+        let length = said_length(&upstream);
+        if self.session.write_head(upstream, &marks, length).await {
+            self.session.write_piece(body, false).await;
         }
         self.session.shutdown().await;
         false
@@ -255,12 +243,11 @@ impl Flow<'_> {
     ) -> bool {
         let mut withholder = delivery.withholder(&upstream);
         let mut sliced = delivery.sliced(&upstream);
-        let mut head = downstream::end_to_end(upstream);
-        delivery.mark(&mut head.headers);
-        if withholder.is_some() || sliced.is_some() || !head.headers.contains_key(header::CONTENT_LENGTH) {
-            downstream::frame_unknown_length(&mut head, self.session);
-        }
-        self.client = self.session.write_response_header(Box::new(head.into())).await.is_ok();
+        let mut marks = delivery.marks();
+        delivery.mark_input(&mut marks);
+        let changed = withholder.is_some() || sliced.is_some();
+        let length = if changed { Length::Unknown } else { said_length(&upstream) };
+        self.client = self.session.write_head(upstream, &marks, length).await;
         if !before.is_empty() {
             self.write(before).await;
         }
@@ -323,7 +310,7 @@ impl Flow<'_> {
             Ending::ClientGone if self.told_all => Ending::Finished,
             other => other,
         };
-        let wants_comment = self.session.get_header("x-farebox-trailer").is_some_and(|value| value == "comment");
+        let wants_comment = self.session.header("x-farebox-trailer").is_some_and(|value| value == "comment");
         if finished && self.client && wants_comment {
             if let Some(made) = account.settle_and_wait(ending).await {
                 self.write(Bytes::from(comment(delivery.arrived, &made))).await;
@@ -332,10 +319,10 @@ impl Flow<'_> {
             account.settle(ending);
         }
         if (finished || curtailed) && self.client {
-            let _ = self.session.write_response_body(Bytes::new(), true).await;
+            self.session.write_piece(Bytes::new(), true).await;
         } else {
             // The client must see that the end is missing: no last chunk.
-            self.session.set_keepalive(None);
+            self.session.close_after();
             self.session.shutdown().await;
         }
         finished
@@ -378,7 +365,7 @@ impl Flow<'_> {
 
     async fn write(&mut self, bytes: Bytes) {
         if self.client && !bytes.is_empty() {
-            self.client = self.session.write_response_body(bytes, false).await.is_ok();
+            self.client = self.session.write_piece(bytes, false).await;
         }
     }
 
@@ -419,7 +406,7 @@ impl Flow<'_> {
         tokio::select! {
             biased;
             read = self.connection.piece() => classify(read),
-            _gone = self.session.read_body_or_idle(true) => {
+            _gone = self.session.left() => {
                 self.client = false;
                 if self.drain { Next::Chunk(Bytes::new()) } else { Next::ClientGone }
             }
@@ -441,22 +428,19 @@ fn classify(read: Result<Option<Bytes>, Cut>) -> Next {
     }
 }
 
-/// What is known once an attempt is settled.
-fn mark_settled(headers: &mut HeaderMap, made: Option<&Made>) {
-    let Some(made) = made else { return };
-    if let Some(cost) = made.cost {
-        put(headers, &names::COST, cost.to_string());
-    }
-    headers.insert(&names::INPUT_TOKENS, made.usage.input_tokens().into());
-    headers.insert(&names::OUTPUT_TOKENS, made.usage.output_tokens().into());
-    headers.insert(&names::USAGE_SOURCE, HeaderValue::from_static(made.usage_source.name()));
+/// Whether the provider said how long its body is.
+fn said_length(head: &ResponseHead) -> Length {
+    if head.headers.contains_key(header::CONTENT_LENGTH) { Length::AsItSays } else { Length::Unknown }
 }
 
-/// A value that cannot stand in a header is left out.
-fn put(headers: &mut HeaderMap, name: impl IntoHeaderName, value: String) {
-    if let Ok(value) = HeaderValue::try_from(value) {
-        headers.insert(name, value);
+/// What is known once an attempt is settled.
+fn mark_settled(marks: &mut Marks, made: &Made) {
+    if let Some(cost) = made.cost {
+        marks.put("x-farebox-cost", &cost.to_string());
     }
+    marks.put_number("x-farebox-input-tokens", made.usage.input_tokens());
+    marks.put_number("x-farebox-output-tokens", made.usage.output_tokens());
+    marks.put("x-farebox-usage-source", made.usage_source.name());
 }
 
 /// The last SSE comment of a stream whose caller asked for it.

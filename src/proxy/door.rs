@@ -2,6 +2,7 @@
 //! what it is good for; the key stops here, a provider never sees it.
 
 use super::Proxy;
+use super::client::Head;
 use super::offer::Target;
 use super::refusal::because;
 use super::upstream::KEY_HEADERS;
@@ -10,7 +11,6 @@ use crate::dialects::{Operation, Refusal, RefusalKind};
 use crate::tenants::{Attribution, Caller, Closed, Credential, Forbidden, NotAdmitted, looks_like_a_key};
 use crate::tokens::facts::RequestFacts;
 use http::HeaderMap;
-use pingora_http::RequestHeader;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -90,10 +90,8 @@ pub fn attribution(
 }
 
 /// Cuts a virtual key out of a head that may be forwarded.
-pub fn keep_key_here(head: &mut RequestHeader) {
-    for name in &KEY_HEADERS {
-        head.remove_header(name);
-    }
+pub fn without_key(head: &Head) -> Arc<Head> {
+    Arc::new(head.without(&KEY_HEADERS))
 }
 
 /// The key that the caller brought, wherever SDKs put one: one of ours before any other; empty for none.

@@ -1,13 +1,10 @@
-//! Glue to pingora's downstream side: a client's body in, a response out.
+//! A client's body read whole, within bounds; and answers of our own to him.
 
-use super::upstream::{HOP_BY_HOP, nominated};
+use super::client::{Marks, Session};
 use crate::dialects::RefusalBody;
 use bytes::{Bytes, BytesMut};
-use http::HeaderValue;
-use http::header;
-use http::response::Parts as ResponseHead;
-use pingora_core::protocols::http::ServerSession;
-use pingora_http::ResponseHeader;
+use http::StatusCode;
+use http::header::{self, HeaderValue};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,7 +50,7 @@ pub enum BodyFault {
 }
 
 /// Reads the whole body.
-pub async fn read_whole(session: &mut ServerSession, bounds: &BodyBounds) -> Result<WholeBody, BodyFault> {
+pub async fn read_whole(session: &mut Session, bounds: &BodyBounds) -> Result<WholeBody, BodyFault> {
     let announced = content_length(session);
     if announced.is_some_and(|bytes| bytes > bounds.bytes_max) {
         return Err(BodyFault::TooLarge);
@@ -66,19 +63,15 @@ pub async fn read_whole(session: &mut ServerSession, bounds: &BodyBounds) -> Res
     pingora_timeout::fast_timeout::fast_timeout(bounds.arrive_within, reading).await.unwrap_or(Err(BodyFault::TooSlow))
 }
 
-async fn collect(
-    session: &mut ServerSession,
-    bounds: &BodyBounds,
-    announced: Option<u64>,
-) -> Result<WholeBody, BodyFault> {
+async fn collect(session: &mut Session, bounds: &BodyBounds, announced: Option<u64>) -> Result<WholeBody, BodyFault> {
     let mut room: Option<OwnedSemaphorePermit> = None;
     if let Some(bytes) = announced {
         room = Some(acquire(bounds, permits(bytes)).await?);
     }
-    let Some(first) = next_chunk(session).await? else { return Ok(WholeBody { bytes: Bytes::new(), _room: room }) };
+    let Some(first) = session.piece().await? else { return Ok(WholeBody { bytes: Bytes::new(), _room: room }) };
     if announced == Some(first.len() as u64) {
         // The common small call: one chunk, no copy; the end is read so that the connection can be kept.
-        let _ = next_chunk(session).await?;
+        let _ = session.piece().await?;
         return Ok(WholeBody { bytes: first, _room: room });
     }
     let mut body = BytesMut::with_capacity(usize::try_from(announced.unwrap_or(0)).unwrap_or(0).max(first.len() * 2));
@@ -98,31 +91,20 @@ async fn collect(
             }
         }
         body.extend_from_slice(&chunk);
-        next = next_chunk(session).await?;
+        next = session.piece().await?;
     }
     Ok(WholeBody { bytes: body.freeze(), _room: room })
 }
 
-/// One chunk of the body; `None` at its end.
-pub async fn next_chunk(session: &mut ServerSession) -> Result<Option<Bytes>, BodyFault> {
-    session.read_request_body().await.map_err(|error| match error.etype() {
-        pingora_error::ErrorType::ReadTimedout => BodyFault::TooSlow,
-        _ => BodyFault::ClientGone,
-    })
-}
-
-/// `Expect: 100-continue` is answered by us: pingora does not.
-pub async fn continue_if_expected(session: &mut ServerSession) -> Result<(), BodyFault> {
+/// `expect: 100-continue` is answered before its body is read.
+pub async fn continue_if_expected(session: &mut Session) -> Result<(), BodyFault> {
     let expects =
-        session.get_header(header::EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-    if expects {
-        Box::pin(session.write_continue_response()).await.map_err(|_| BodyFault::ClientGone)?;
-    }
-    Ok(())
+        session.header(header::EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    if expects { session.go_on().await } else { Ok(()) }
 }
 
-pub fn content_length(session: &ServerSession) -> Option<u64> {
-    session.get_header(header::CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
+pub fn content_length(session: &Session) -> Option<u64> {
+    session.header(header::CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
 }
 
 async fn acquire(bounds: &BodyBounds, permits: u32) -> Result<OwnedSemaphorePermit, BodyFault> {
@@ -140,54 +122,33 @@ fn permits(bytes: u64) -> u32 {
     u32::try_from(bytes.div_ceil(BODY_PERMIT_BYTES)).unwrap_or(u32::MAX)
 }
 
-/// The head that a client sees: the provider's end-to-end headers as they came.
-pub fn end_to_end(mut head: ResponseHead) -> ResponseHead {
-    for name in nominated(head.headers.get_all(header::CONNECTION).iter()) {
-        head.headers.remove(name);
-    }
-    for name in &HOP_BY_HOP {
-        head.headers.remove(name);
-    }
-    head
-}
-
-/// Frames a body whose length is not known: chunked for HTTP/1.1, to the close for 1.0, by frames for 2.
-pub fn frame_unknown_length(head: &mut ResponseHead, session: &ServerSession) {
-    head.headers.remove(header::CONTENT_LENGTH);
-    let one_one = !session.is_http2() && session.req_header().version == http::Version::HTTP_11;
-    let bodiless = matches!(head.status.as_u16(), 204 | 304) || session.req_header().method == http::Method::HEAD;
-    if one_one && !bodiless {
-        head.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-    }
-}
-
 /// Writes an answer of our own: JSON, complete.
-pub async fn respond_json(session: &mut ServerSession, status: u16, extra: &[(&str, String)], body: Vec<u8>) -> bool {
-    let Ok(mut head) = ResponseHeader::build(status, Some(extra.len() + 4)) else { return false };
-    let _ = head.insert_header(header::CONTENT_TYPE, "application/json");
-    let _ = head.insert_header(header::CONTENT_LENGTH, body.len().to_string());
+pub async fn respond_json(session: &mut Session, status: u16, extra: &[(&str, String)], body: Vec<u8>) -> bool {
+    let (mut head, ()) = http::Response::new(()).into_parts();
+    head.status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    head.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    head.headers.insert(header::CONTENT_LENGTH, (body.len() as u64).into());
+    let mut marks = Marks::default();
     for (name, value) in extra {
-        let _ = head.insert_header((*name).to_owned(), value.as_str());
+        marks.put(name, value);
     }
-    let bodiless = session.req_header().method == http::Method::HEAD;
-    if session.write_response_header(Box::new(head)).await.is_err() {
-        return false;
-    }
+    let bodiless = session.head().method == http::Method::HEAD;
     let body = if bodiless { Bytes::new() } else { Bytes::from(body) };
-    session.write_response_body(body, true).await.is_ok()
+    session.write_whole(head, &marks, body).await
 }
 
 /// Writes a refusal in the caller's dialect. The connection is kept only when the request was read to its end.
-pub async fn refuse(session: &mut ServerSession, refusal: RefusalBody, exchange: &str) -> bool {
+pub async fn refuse(session: &mut Session, refusal: RefusalBody, exchange: &str) -> bool {
     if !session.is_body_done() {
-        session.set_keepalive(None);
+        session.close_after();
     }
     let mut extra: Vec<(&str, String)> = refusal.headers;
     extra.push(("x-farebox-exchange-id", exchange.to_owned()));
     let written = respond_json(session, refusal.status, &extra, refusal.body).await;
     if !session.is_body_done() {
         // A socket closed with unread bytes is reset, and the client would lose the answer that it is about to read.
-        let _ = tokio::time::timeout(LINGER_MAX, Box::pin(session.drain_request_body())).await;
+        let unread = async { while let Ok(Some(_)) = session.piece().await {} };
+        let _ = tokio::time::timeout(LINGER_MAX, Box::pin(unread)).await;
     }
     written
 }

@@ -4,6 +4,7 @@
 //! leaves, and its [`Account`] settles when it is dropped.
 
 use super::attempt::{Attempt, Run};
+use super::client::{Head, Session};
 use super::downstream::{self, BodyFault, WholeBody};
 use super::limits::Passes;
 use super::offer::{Target, targets};
@@ -20,8 +21,6 @@ use crate::telemetry::otel::Trace;
 use crate::tenants::{Attribution, Caller, Credential};
 use crate::tokens::facts::RequestFacts;
 use bytes::Bytes;
-use pingora_core::protocols::http::ServerSession;
-use pingora_http::RequestHeader;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -34,7 +33,7 @@ pub struct Arrived {
     pub id: ExchangeId,
     pub at: Timestamp,
     pub started: Instant,
-    pub head: RequestHeader,
+    pub head: Arc<Head>,
     /// The path at the provider, before its base; and the query.
     pub rest: String,
     pub query: Option<String>,
@@ -46,7 +45,7 @@ pub struct Arrived {
     pub caller: Arc<Caller>,
     /// In keys mode, what the caller's key opens.
     pub credential: Option<Arc<Credential>>,
-    pub client: Option<Arc<str>>,
+    pub client: Option<IpAddr>,
     pub preview: bool,
     /// A websocket is asked for: what flows in it is not read.
     pub upgrade: bool,
@@ -99,7 +98,7 @@ impl Asked {
 }
 
 /// Runs the journey; the response has been written when it returns, or the client is gone.
-pub async fn exchange(proxy: &Arc<Proxy>, session: &mut ServerSession) {
+pub async fn exchange(proxy: &Arc<Proxy>, session: &mut Session) {
     let arrived = match arrive(proxy, session) {
         Ok(arrived) => arrived,
         Err(way) => return Box::pin(surface::answer(proxy, session, way)).await,
@@ -110,7 +109,7 @@ pub async fn exchange(proxy: &Arc<Proxy>, session: &mut ServerSession) {
 }
 
 /// What is done with a request that was let in.
-async fn journey(proxy: &Arc<Proxy>, session: &mut ServerSession, arrived: &Arrived) {
+async fn journey(proxy: &Arc<Proxy>, session: &mut Session, arrived: &Arrived) {
     if arrived.upgrade {
         return Box::pin(tunnel::run(proxy, session, arrived)).await;
     }
@@ -131,19 +130,13 @@ async fn journey(proxy: &Arc<Proxy>, session: &mut ServerSession, arrived: &Arri
 }
 
 /// Recognises the endpoint and the caller. `Err`: the path is Farebox's own, or nobody's, or the caller may not.
-fn arrive(proxy: &Proxy, session: &ServerSession) -> Result<Arrived, surface::Asked> {
-    let head = session.req_header();
-    let path = std::str::from_utf8(head.raw_path()).unwrap_or("/");
-    arrive_at(proxy, session, head, path)
+fn arrive(proxy: &Proxy, session: &Session) -> Result<Arrived, surface::Asked> {
+    let head = session.head();
+    arrive_at(proxy, session, head, head.target())
 }
 
 /// The same for a path that the request only tells of: a preview's.
-pub fn arrive_at(
-    proxy: &Proxy,
-    session: &ServerSession,
-    head: &RequestHeader,
-    path: &str,
-) -> Result<Arrived, surface::Asked> {
+pub fn arrive_at(proxy: &Proxy, session: &Session, head: &Arc<Head>, path: &str) -> Result<Arrived, surface::Asked> {
     let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
     let text = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
     let (provider_in_path, rest) = match way(path, &proxy.settings.path_prefix, |name| proxy.is_provider(name)) {
@@ -162,10 +155,7 @@ pub fn arrive_at(
     let identity = door::identify(proxy, &head.headers, query, now)
         .and_then(|identity| identity.may_call(endpoint.operation, client).map(|()| identity))
         .map_err(|refusal| surface::Asked::Refused { dialect, id, refusal })?;
-    let mut forwarded = head.clone();
-    if identity.credential.is_some() {
-        door::keep_key_here(&mut forwarded);
-    }
+    let forwarded = if identity.credential.is_some() { door::without_key(head) } else { Arc::clone(head) };
     Ok(Arrived {
         id,
         at: now,
@@ -177,9 +167,9 @@ pub fn arrive_at(
         default_provider: Arc::clone(&proxy.settings.default_provider),
         caller: identity.caller,
         credential: identity.credential,
-        client: client.map(|address| Arc::from(address.to_string())),
+        client,
         preview: text("x-farebox-preview").is_some_and(|value| value.eq_ignore_ascii_case("only")),
-        upgrade: session.is_upgrade_req(),
+        upgrade: session.asks_for_upgrade(),
         trace: proxy.telemetry.otel.begin(&head.headers),
         head: forwarded,
         provider_in_path,
@@ -188,7 +178,7 @@ pub fn arrive_at(
 }
 
 /// The path tells the endpoint; a form's endpoint that takes JSON as well (OpenAI: images/edits) is told by the type.
-fn recognise(dialect: Dialect, head: &RequestHeader, rest: &str) -> Endpoint {
+fn recognise(dialect: Dialect, head: &Head, rest: &str) -> Endpoint {
     let endpoint = dialect.recognise(head.method.as_str(), &as_read(rest));
     let kind = head.headers.get(http::header::CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
     let json = endpoint.body == BodyShape::Multipart && kind.starts_with(b"application/json");
@@ -196,13 +186,13 @@ fn recognise(dialect: Dialect, head: &RequestHeader, rest: &str) -> Endpoint {
 }
 
 /// The client's address; behind a trusted proxy, the last address that it did not add itself.
-fn client_address(proxy: &Proxy, session: &ServerSession) -> Option<IpAddr> {
-    let peer = session.client_addr()?.as_inet()?.ip();
+fn client_address(proxy: &Proxy, session: &Session) -> Option<IpAddr> {
+    let peer = session.peer()?;
     let trusted = |address: IpAddr| is_trusted(proxy, address);
     if !trusted(peer) {
         return Some(peer);
     }
-    let forwarded = session.get_header("x-forwarded-for").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let forwarded = session.header("x-forwarded-for").and_then(|value| value.to_str().ok()).unwrap_or_default();
     let hops = forwarded.rsplit(',').filter_map(|hop| hop.trim().parse().ok());
     Some(hops.into_iter().find(|hop| !trusted(*hop)).unwrap_or(peer))
 }
@@ -213,7 +203,7 @@ pub fn is_trusted(proxy: &Proxy, peer: IpAddr) -> bool {
 }
 
 /// Reads a metered JSON body whole, of a multipart body as much as names its model, of others nothing.
-async fn read(proxy: &Proxy, session: &mut ServerSession, arrived: &Arrived) -> Result<Asked, Option<Refusal>> {
+async fn read(proxy: &Proxy, session: &mut Session, arrived: &Arrived) -> Result<Asked, Option<Refusal>> {
     let bounds = proxy.body_bounds();
     let unread = |fault: BodyFault| refusal::unread_body(&fault, bounds.bytes_max);
     let (facts, body) = match arrived.endpoint.body {
@@ -264,11 +254,11 @@ fn understood(proxy: &Proxy, arrived: &Arrived, facts: RequestFacts, body: Asked
 }
 
 /// Reads until the form's `model` was seen (or cannot come any more), and what the form says up to there.
-async fn multipart_prefix(session: &mut ServerSession, arrived: &Arrived) -> Result<(RequestFacts, Bytes), BodyFault> {
+async fn multipart_prefix(session: &mut Session, arrived: &Arrived) -> Result<(RequestFacts, Bytes), BodyFault> {
     let content_type = arrived.head.headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let boundary = content_type.and_then(boundary).unwrap_or_default();
     let mut prefix = bytes::BytesMut::new();
-    while let Some(chunk) = downstream::next_chunk(session).await? {
+    while let Some(chunk) = session.piece().await? {
         prefix.extend_from_slice(&chunk);
         let missing = multipart_model(&prefix, boundary) == FormField::NeedMore;
         if !missing || prefix.len() >= MULTIPART_PREFIX_BYTES_MAX {
@@ -288,13 +278,7 @@ fn boundary(content_type: &str) -> Option<&str> {
 }
 
 /// Tries the targets in order until one answers, and passes its answer on.
-async fn forward(
-    proxy: &Arc<Proxy>,
-    session: &mut ServerSession,
-    arrived: &Arrived,
-    asked: &Asked,
-    targets: &[Target],
-) {
+async fn forward(proxy: &Arc<Proxy>, session: &mut Session, arrived: &Arrived, asked: &Asked, targets: &[Target]) {
     let mut number = 0u16;
     let mut last: Option<(Arc<str>, Failure)> = None;
     let mut passes = Passes::default();
@@ -343,7 +327,7 @@ impl Asked {
 }
 
 /// Writes a refusal in the caller's dialect.
-pub async fn refuse(proxy: &Proxy, session: &mut ServerSession, arrived: &Arrived, refused: Refusal) {
+pub async fn refuse(proxy: &Proxy, session: &mut Session, arrived: &Arrived, refused: Refusal) {
     proxy.telemetry.metrics.refused(refused.kind);
     let Caller { team, project, key, .. } = &*arrived.caller;
     tracing::info!(
@@ -353,7 +337,7 @@ pub async fn refuse(proxy: &Proxy, session: &mut ServerSession, arrived: &Arrive
         team = team.as_deref(),
         project = project.as_deref(),
         key = key.as_deref(),
-        client = arrived.client.as_deref(),
+        client = arrived.client.map(tracing::field::display),
         trace_id = arrived.trace.as_ref().map(|trace| tracing::field::display(trace.id)),
         span_id = arrived.trace.as_ref().map(|trace| tracing::field::display(trace.span)),
         reason = refused.message,
@@ -363,12 +347,7 @@ pub async fn refuse(proxy: &Proxy, session: &mut ServerSession, arrived: &Arrive
     downstream::refuse(session, body, &arrived.id.to_string()).await;
 }
 
-async fn refuse_failed(
-    proxy: &Proxy,
-    session: &mut ServerSession,
-    arrived: &Arrived,
-    last: Option<(Arc<str>, Failure)>,
-) {
+async fn refuse_failed(proxy: &Proxy, session: &mut Session, arrived: &Arrived, last: Option<(Arc<str>, Failure)>) {
     let refused = match &last {
         Some((provider, failure)) => refusal::no_response(provider, failure),
         None => refusal::because(RefusalKind::ProviderUnreachable, "No provider could be tried."),
@@ -378,10 +357,10 @@ async fn refuse_failed(
 
 /// A panic: a fault of ours. The attempt that was under way booked itself when it was dropped; whoever asked is told, as
 /// far as nothing was written yet, and his connection ends.
-pub async fn broke_down(proxy: &Proxy, session: &mut ServerSession) {
-    let path = std::str::from_utf8(session.req_header().raw_path()).unwrap_or("/").to_owned();
+pub async fn broke_down(proxy: &Proxy, session: &mut Session) {
+    let path = session.head().target().to_owned();
     tracing::error!(path, "an exchange broke down; what it had sent is in the ledger");
-    if session.response_written().is_none() {
+    if session.status().is_none() {
         let provider = match way(&path, &proxy.settings.path_prefix, |name| proxy.is_provider(name)) {
             Way::Named { provider, .. } => proxy.providers.get(provider),
             Way::House(_) | Way::Own(_) | Way::Nowhere => None,
@@ -393,7 +372,7 @@ pub async fn broke_down(proxy: &Proxy, session: &mut ServerSession) {
         );
         proxy.telemetry.metrics.refused(refused.kind);
         let body = dialect.refusal(&refused);
-        session.set_keepalive(None);
+        session.close_after();
         downstream::respond_json(session, body.status, &body.headers, body.body).await;
     }
     session.shutdown().await;

@@ -3,11 +3,11 @@
 //! by which the client came.
 
 use super::Proxy;
+use super::client::Session;
 use super::exchange::{Arrived, is_trusted};
 use crate::dialects::{Dialect, Operation};
 use bytes::{Bytes, BytesMut};
 use http::header;
-use pingora_core::protocols::http::ServerSession;
 
 const MEMBER: &[u8] = b"\"results_url\"";
 const PATH: &[u8] = b"/v1/messages/batches/";
@@ -22,7 +22,7 @@ pub fn may_stand_in(arrived: &Arrived) -> bool {
 }
 
 /// The body with every such link leading here. As it is, where nobody said how he came here.
-pub fn made_ours(proxy: &Proxy, arrived: &Arrived, session: &ServerSession, body: Bytes) -> Bytes {
+pub fn made_ours(proxy: &Proxy, arrived: &Arrived, session: &Session, body: Bytes) -> Bytes {
     match here(proxy, arrived, session) {
         Some(here) => replaced(&body, here.as_bytes()).unwrap_or(body),
         None => body,
@@ -30,12 +30,10 @@ pub fn made_ours(proxy: &Proxy, arrived: &Arrived, session: &ServerSession, body
 }
 
 /// `https://farebox.example/llm/anthropic`: the provider's root, as the client wrote it.
-fn here(proxy: &Proxy, arrived: &Arrived, session: &ServerSession) -> Option<String> {
-    let text = |name: &str| session.get_header(name).and_then(|value| value.to_str().ok());
-    let authority = session.req_header().uri.authority().map(|authority| authority.as_str());
-    let host = text(header::HOST.as_str()).or(authority)?;
-    let peer = session.client_addr().and_then(|address| Some(address.as_inet()?.ip()));
-    let forwarded = text("x-forwarded-proto").filter(|_| peer.is_some_and(|peer| is_trusted(proxy, peer)));
+fn here(proxy: &Proxy, arrived: &Arrived, session: &Session) -> Option<String> {
+    let text = |name: &str| session.header(name).and_then(|value| value.to_str().ok());
+    let host = text(header::HOST.as_str()).or(session.head().authority.as_deref())?;
+    let forwarded = text("x-forwarded-proto").filter(|_| session.peer().is_some_and(|peer| is_trusted(proxy, peer)));
     let own = if proxy.settings.tls.is_some() { "https" } else { "http" };
     let scheme = forwarded.filter(|scheme| matches!(*scheme, "http" | "https")).unwrap_or(own);
     let provider = arrived.provider_in_path.as_deref()?;

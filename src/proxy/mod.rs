@@ -6,6 +6,7 @@ pub mod account;
 pub mod attempt;
 pub mod caller;
 pub mod chunked;
+pub mod client;
 pub mod counting;
 pub mod decide;
 pub mod deliver;
@@ -15,7 +16,6 @@ pub mod egress;
 pub mod exchange;
 pub mod fit;
 pub mod foresee;
-pub mod head;
 pub mod health;
 pub mod incoming;
 pub mod key_check;
@@ -51,11 +51,15 @@ use crate::tenants::Keyring;
 use crate::tokens::history::OutputHistory;
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
+use bytes::BytesMut;
+use client::{ByPingora, Next, Plain, Session};
 use downstream::BODY_PERMIT_BYTES;
 use futures_util::FutureExt;
-use pingora_core::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream};
-use pingora_core::protocols::http::ServerSession;
+use pingora_core::apps::{HttpServerApp, ReusedHttpStream, ServerApp};
+use pingora_core::protocols::http::{ReusableHttpStream, ServerSession};
+use pingora_core::protocols::{ALPN, Stream};
 use pingora_core::server::ShutdownWatch;
+use pingora_timeout::fast_timeout::fast_timeout;
 use provider::Provider;
 use settings::Settings;
 use std::collections::HashMap;
@@ -157,53 +161,130 @@ impl Proxy {
     }
 }
 
-/// The pingora application: one call a request.
-pub struct DataPort(pub Arc<Proxy>);
+/// The pingora application: a client's connection, and the requests on it.
+pub struct DataPort {
+    proxy: Arc<Proxy>,
+    framed: Arc<Framed>,
+}
+
+/// The same requests as pingora reads them: HTTP/2, and what is out of the ordinary in HTTP/1.
+struct Framed(Arc<Proxy>);
+
+impl DataPort {
+    pub fn new(proxy: Arc<Proxy>) -> DataPort {
+        DataPort { framed: Arc::new(Framed(Arc::clone(&proxy))), proxy }
+    }
+}
 
 #[async_trait]
-impl HttpServerApp for DataPort {
-    async fn process_new_http(
-        self: &Arc<Self>,
-        mut session: ServerSession,
-        shutdown: &ShutdownWatch,
-    ) -> Option<ReusedHttpStream> {
-        let settings = &self.0.settings;
-        match head::read(&mut session, settings.request_timeout).await {
-            Some(Ok(true)) => {}
-            Some(Ok(false)) => return None,
-            Some(Err(error)) => {
-                if *error.etype() == pingora_error::ErrorType::InvalidHTTPHeader {
-                    let _ = Box::pin(session.respond_error(400)).await;
+impl ServerApp for DataPort {
+    async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
+        if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
+            return ServerApp::process_new(&self.framed, stream, shutdown).await;
+        }
+        let settings = &self.proxy.settings;
+        let mut plain = Plain::on(stream, BytesMut::new(), false, settings.request_timeout);
+        loop {
+            let next = plain.next(settings.client_keepalive).await;
+            let is_stopping = *shutdown.borrow();
+            match next {
+                Next::Request => plain = self.proxy.serve_plain(plain, is_stopping).await?,
+                Next::Uncommon => {
+                    let (stream, read) = plain.into_parts();
+                    let session = self.framed.reading(stream, read);
+                    // Boxed: it is rare, and its room would be every connection's.
+                    let (stream, read) = Box::pin(self.framed.serve(session, is_stopping)).await?.into_parts();
+                    plain = Plain::on(stream, read.unwrap_or_default(), true, settings.request_timeout);
                 }
-                Box::pin(session.shutdown()).await;
-                return None;
-            }
-            None => {
-                Box::pin(session.shutdown()).await;
-                return None;
+                Next::End => {
+                    plain.shutdown().await;
+                    return None;
+                }
             }
         }
-        session.set_pipelining_enabled(true);
-        session.set_read_timeout(Some(settings.request_timeout));
-        if *shutdown.borrow() {
-            session.set_keepalive(None);
-        } else {
-            session.set_keepalive(Some(settings.client_keepalive.as_secs().max(1)));
-        }
-        let _under_way = UnderWay::begin(&self.0);
+    }
+}
+
+impl Proxy {
+    /// One exchange. False: it broke down, and with it its connection.
+    async fn serve(self: &Arc<Self>, session: &mut Session) -> bool {
+        let _under_way = UnderWay::begin(self);
         // Pinned where it lies: handed on by value, it would be copied, and have its room twice.
         let ended = {
-            let journey = pin!(exchange::exchange(&self.0, &mut session));
+            let journey = pin!(exchange::exchange(self, session));
             AssertUnwindSafe(journey).catch_unwind().await
         };
         if ended.is_err() {
-            Box::pin(exchange::broke_down(&self.0, &mut session)).await;
-            return None;
+            Box::pin(exchange::broke_down(self, session)).await;
         }
-        let mut persistent = HttpPersistentSettings::for_session(&session);
-        persistent.set_user_context(Box::new(head::Kept));
-        let reusable = session.finish().await.ok().flatten()?;
-        Some(ReusedHttpStream::from_reusable_stream(reusable, persistent))
+        ended.is_ok()
+    }
+
+    /// The connection again, if it can carry another request.
+    async fn serve_plain(self: &Arc<Self>, mut plain: Plain, is_stopping: bool) -> Option<Plain> {
+        if is_stopping {
+            plain.close_after();
+        }
+        let mut session = Session::Plain(plain);
+        let whole = self.serve(&mut session).await;
+        let Session::Plain(mut plain) = session else { return None };
+        (whole && plain.ended().await).then_some(plain)
+    }
+}
+
+impl Framed {
+    /// A session that begins with what was read already.
+    fn reading(&self, stream: Stream, read: BytesMut) -> ServerSession {
+        let mut session = ServerSession::new_http1(stream);
+        session.set_pipelining_enabled(true);
+        session.set_pipelined_prefix(read);
+        session
+    }
+
+    /// Reads the head and serves the request. `Some`: the connection can carry another one.
+    async fn serve(&self, mut session: ServerSession, is_stopping: bool) -> Option<ReusableHttpStream> {
+        let settings = &self.0.settings;
+        session.set_keepalive(Some(settings.client_keepalive.as_secs().max(1)));
+        let head = fast_timeout(settings.request_timeout, pin!(session.read_request())).await;
+        match head {
+            Ok(Ok(true)) => {}
+            Ok(Ok(false)) => return None,
+            Ok(Err(error)) => {
+                if *error.etype() == pingora_error::ErrorType::InvalidHTTPHeader {
+                    let _ = session.respond_error(400).await;
+                }
+                session.shutdown().await;
+                return None;
+            }
+            Err(_) => {
+                session.shutdown().await;
+                return None;
+            }
+        }
+        session.set_read_timeout(Some(settings.request_timeout));
+        if is_stopping {
+            session.set_keepalive(None);
+        }
+        let mut session = Session::ByPingora(Box::new(ByPingora::new(session)));
+        let whole = self.0.serve(&mut session).await;
+        match session {
+            Session::ByPingora(session) if whole => session.into_inner().finish().await.ok().flatten(),
+            Session::ByPingora(_) | Session::Plain(_) => None,
+        }
+    }
+}
+
+/// pingora calls it for each stream of an HTTP/2 connection.
+#[async_trait]
+impl HttpServerApp for Framed {
+    async fn process_new_http(
+        self: &Arc<Self>,
+        session: ServerSession,
+        shutdown: &ShutdownWatch,
+    ) -> Option<ReusedHttpStream> {
+        let is_stopping = *shutdown.borrow();
+        self.serve(session, is_stopping).await;
+        None
     }
 }
 

@@ -3,6 +3,7 @@
 //! ([`super::decide`]).
 
 use super::attempt::Run;
+use super::client::Session;
 use super::decide::{Admitted, Course, Errand, Explained, Refused, Ruled, Step};
 use super::downstream::{self, WholeBody};
 use super::exchange::{self, Arrived, Asked, refuse};
@@ -17,20 +18,14 @@ use crate::rules;
 use crate::tokens::facts::SplicePoints;
 use crate::tokens::usage::{Kind, TokenUsage};
 use bytes::Bytes;
-use pingora_core::protocols::http::ServerSession;
+use http::HeaderName;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// Answers 200 with the preview.
-pub async fn answer(
-    proxy: &Arc<Proxy>,
-    session: &mut ServerSession,
-    arrived: &Arrived,
-    asked: &Asked,
-    target: &Target,
-) {
+pub async fn answer(proxy: &Arc<Proxy>, session: &mut Session, arrived: &Arrived, asked: &Asked, target: &Target) {
     let run = Run { proxy, arrived, asked, target, number: 1, can_retry: false, more_targets: false, keys_tried: &[] };
     let body = preview(&run).await.to_string().into_bytes();
     let headers = [("x-farebox-exchange-id", arrived.id.to_string())];
@@ -38,7 +33,7 @@ pub async fn answer(
 }
 
 /// `POST /farebox/preview`: the request to be previewed is in the body.
-pub async fn of_body(proxy: &Arc<Proxy>, session: &mut ServerSession) {
+pub async fn of_body(proxy: &Arc<Proxy>, session: &mut Session) {
     match told(proxy, session).await {
         Ok((arrived, asked)) => {
             let catalog = proxy.catalog.load_full();
@@ -67,7 +62,7 @@ struct Told<'a> {
     input: Option<&'a RawValue>,
 }
 
-async fn told(proxy: &Arc<Proxy>, session: &mut ServerSession) -> Result<(Arrived, Asked), Option<Refusal>> {
+async fn told(proxy: &Arc<Proxy>, session: &mut Session) -> Result<(Arrived, Asked), Option<Refusal>> {
     let bounds = proxy.body_bounds();
     let body = downstream::read_whole(session, &bounds)
         .await
@@ -86,8 +81,7 @@ async fn told(proxy: &Arc<Proxy>, session: &mut ServerSession) -> Result<(Arrive
         Some(inner) => body.bytes.slice_ref(inner.get().as_bytes()),
         None => without_dialect(&body.bytes),
     };
-    let mut head = session.req_header().clone();
-    head.remove_header("x-farebox-preview");
+    let head = Arc::new(session.head().without(&[HeaderName::from_static("x-farebox-preview")]));
     let arrived = exchange::arrive_at(proxy, session, &head, &path).map_err(|way| {
         let rest = match way {
             surface::Asked::Refused { refusal, .. } => return Some(refusal),

@@ -1,11 +1,12 @@
 //! One cheap question to a provider, as a call would ask it: the same addresses, certificates, egress proxy and key.
 
+use super::client::Head;
 use super::provider::{Provider, shared_connector};
 use super::settings::ProviderSettings;
 use super::upstream::{Failure, Framing, HeadPlan, Line, head, unwritable};
 use crate::clock::Timestamp;
 use crate::dialects::{Dialect, Flavor};
-use pingora_http::RequestHeader;
+use http::header::{self, HeaderValue};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -34,10 +35,11 @@ pub async fn probe(settings: &ProviderSettings, now: Timestamp, timeout: Duratio
 
 async fn ask(provider: Arc<Provider>, now: Timestamp, timeout: Duration, asked: Instant) -> Result<Probed, Failure> {
     let settings = &provider.settings;
-    let mut original = RequestHeader::build("GET", b"/", None).map_err(|_| unwritable())?;
-    let said = original.insert_header("accept", "application/json").is_ok()
-        && (settings.dialect != Dialect::Anthropic
-            || original.insert_header("anthropic-version", "2023-06-01").is_ok());
+    let mut original = Head::default();
+    original.headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+    if settings.dialect == Dialect::Anthropic {
+        original.headers.insert("anthropic-version", HeaderValue::from_static("2023-06-01"));
+    }
     let (rest, query) = models_of(settings.dialect, settings.flavor);
     let carried = provider.purse.take(now, &[], true).map_err(|_| unwritable())?;
     let plan = HeadPlan {
@@ -51,7 +53,7 @@ async fn ask(provider: Arc<Provider>, now: Timestamp, timeout: Duration, asked: 
         carried: &carried,
         traceparent: None,
     };
-    let head = head(&plan).filter(|_| said).ok_or_else(unwritable)?;
+    let head = head(&plan).ok_or_else(unwritable)?;
     let line = Line::open(&provider, now).await?;
     let mut connection = line.begin(head, timeout).await?;
     let response = connection.response_head(timeout).await?;

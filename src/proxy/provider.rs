@@ -23,6 +23,8 @@ const ADDRESSES_MAX: usize = 8;
 /// One configured provider.
 pub struct Provider {
     pub settings: ProviderSettings,
+    /// What `host` says to it.
+    pub host: String,
     pub connector: Arc<TransportConnector>,
     pub idle: Pool,
     pub purse: Purse,
@@ -68,6 +70,7 @@ impl Provider {
         };
         let client_certificate = client_certificate(&settings.tls)?;
         Ok(Provider {
+            host: settings.base_url.authority(),
             health: Mutex::new(Health::new(settings.circuit)),
             slots: settings.concurrency_max.map(|max| Arc::new(Semaphore::new(max))),
             connector,

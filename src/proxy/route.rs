@@ -72,14 +72,14 @@ fn percent_decoded(segment: &str) -> Cow<'_, str> {
 /// `base` (`/openai/v1`) and `rest` (`/v1/chat/completions`) joined; segments that end the one and begin the other are
 /// written once, so that a client may put `/v1` into its base URL or leave it out.
 pub fn join(base: &str, rest: &str) -> String {
-    let ends: Vec<&str> = base.split('/').filter(|segment| !segment.is_empty()).collect();
-    let begins: Vec<&str> = rest.split('/').skip(1).collect();
-    let longest = ends.len().min(begins.len());
-    let shared = (1..=longest).rev().find(|count| ends[ends.len() - count..] == begins[..*count]).unwrap_or(0);
-    let kept: usize = begins[..shared].iter().map(|segment| segment.len() + 1).sum();
-    let mut joined = String::with_capacity(base.len() + rest.len());
-    joined.push_str(base.trim_end_matches('/'));
-    joined.push_str(&rest[kept..]);
+    let base = base.trim_end_matches('/');
+    // From the left: the longest end of `base` first.
+    let ends = base.match_indices('/').map(|(at, _)| &base[at..]);
+    let begins = |end: &&str| rest.strip_prefix(*end).is_some_and(|more| more.is_empty() || more.starts_with('/'));
+    let shared = ends.into_iter().find(begins).map_or(0, str::len);
+    let mut joined = String::with_capacity(base.len() + rest.len() - shared + 1);
+    joined.push_str(base);
+    joined.push_str(&rest[shared..]);
     if joined.is_empty() {
         joined.push('/');
     }

@@ -1,9 +1,9 @@
 //! The server span of an exchange, made when its response has been written, also when its future is dropped.
 
 use super::Proxy;
+use super::client::Session;
 use super::exchange::Arrived;
 use crate::telemetry::otel::{Arrival, ExchangeTrace};
-use pingora_core::protocols::http::ServerSession;
 use std::time::Instant;
 
 /// An exchange under way, of which spans are made.
@@ -17,9 +17,9 @@ impl<'a> Serving<'a> {
         Serving { under_way: arrived.is_sampled().then_some((proxy, arrived)), status: None }
     }
 
-    pub fn ended(mut self, session: &ServerSession) {
+    pub fn ended(mut self, session: &Session) {
         if self.under_way.is_some() {
-            self.status = session.response_written().map(|head| head.status.as_u16());
+            self.status = session.status().map(|status| status.as_u16());
         }
     }
 }

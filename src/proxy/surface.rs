@@ -1,6 +1,7 @@
 //! What Farebox itself answers on the data port: `/farebox/me` and `/farebox/exchanges/{id}` for the holder of a key, the
 //! catalog's models where a provider has no list, and a path that leads nowhere.
 
+use super::client::Session;
 use super::door::{self, Identity};
 use super::exchange::Arrived;
 use super::{Proxy, downstream, refusal, standing};
@@ -8,7 +9,6 @@ use crate::catalog::Model;
 use crate::clock::Timestamp;
 use crate::dialects::{Dialect, Operation, Refusal, RefusalKind};
 use crate::ids::ExchangeId;
-use pingora_core::protocols::http::ServerSession;
 use serde_json::json;
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ pub enum Asked {
 }
 
 /// Answers it.
-pub async fn answer(proxy: &Arc<Proxy>, session: &mut ServerSession, asked: Asked) {
+pub async fn answer(proxy: &Arc<Proxy>, session: &mut Session, asked: Asked) {
     match asked {
         Asked::Refused { dialect, id, refusal } => refuse(proxy, session, dialect, id, &refusal).await,
         Asked::Nowhere(path) => nowhere(proxy, session, &path).await,
@@ -40,24 +40,24 @@ pub async fn answer(proxy: &Arc<Proxy>, session: &mut ServerSession, asked: Aske
     }
 }
 
-fn identify(proxy: &Proxy, session: &ServerSession) -> Result<Identity, Refusal> {
-    let head = session.req_header();
-    door::identify(proxy, &head.headers, head.uri.query(), proxy.clock.now())
+fn identify(proxy: &Proxy, session: &Session) -> Result<Identity, Refusal> {
+    let head = session.head();
+    door::identify(proxy, &head.headers, head.query(), proxy.clock.now())
 }
 
 /// Tells a caller no before anything of his request was read.
-async fn refuse(proxy: &Proxy, session: &mut ServerSession, dialect: Dialect, id: ExchangeId, refused: &Refusal) {
+async fn refuse(proxy: &Proxy, session: &mut Session, dialect: Dialect, id: ExchangeId, refused: &Refusal) {
     proxy.telemetry.metrics.refused(refused.kind);
     tracing::info!(exchange_id = %id, kind = ?refused.kind, reason = refused.message, "refused at the door");
     downstream::refuse(session, dialect.refusal(refused), &id.to_string()).await;
 }
 
-async fn own(proxy: &Arc<Proxy>, session: &mut ServerSession, rest: &str, identity: Identity) {
-    if rest.trim_end_matches('/') == "/preview" && session.req_header().method == "POST" {
+async fn own(proxy: &Arc<Proxy>, session: &mut Session, rest: &str, identity: Identity) {
+    if rest.trim_end_matches('/') == "/preview" && session.head().method == "POST" {
         return super::preview::of_body(proxy, session).await;
     }
     let found = match rest.trim_end_matches('/') {
-        "/me" => Some(standing::of(proxy, &identity, &session.req_header().headers).await),
+        "/me" => Some(standing::of(proxy, &identity, &session.head().headers).await),
         path => match path.strip_prefix("/exchanges/").and_then(|id| id.parse::<ExchangeId>().ok()) {
             Some(id) => exchange(proxy, id, identity.caller.key.clone()).await,
             None => None,
@@ -121,7 +121,7 @@ pub fn model_list(dialect: Dialect, models: &[Arc<Model>], now: Timestamp) -> se
     }
 }
 
-async fn nowhere(proxy: &Arc<Proxy>, session: &mut ServerSession, path: &str) {
+async fn nowhere(proxy: &Arc<Proxy>, session: &mut Session, path: &str) {
     let prefix = &proxy.settings.path_prefix;
     let refused = refusal::because(
         RefusalKind::NotFound,
@@ -132,7 +132,7 @@ async fn nowhere(proxy: &Arc<Proxy>, session: &mut ServerSession, path: &str) {
     proxy.telemetry.metrics.refused(refused.kind);
     let body = Dialect::OpenAi.refusal(&refused);
     if !session.is_body_done() {
-        session.set_keepalive(None);
+        session.close_after();
     }
     downstream::respond_json(session, body.status, &body.headers, body.body).await;
 }

@@ -3,6 +3,7 @@
 use super::Proxy;
 use super::account::{Account, Ending};
 use super::attempt::Run;
+use super::client::{Length, Marks, Session};
 use super::decide::{Admitted, Errand};
 use super::deliver::{self, Delivery};
 use super::exchange::{Arrived, Asked, AskedBody, refuse};
@@ -16,13 +17,12 @@ use crate::event::Outcome;
 use crate::tokens::facts::RequestFacts;
 use bytes::Bytes;
 use http::{StatusCode, header};
-use pingora_core::protocols::http::ServerSession;
 use pingora_http::RequestHeader;
 use std::sync::Arc;
 use std::time::Instant;
 
 /// Connects client and provider until one of them leaves.
-pub async fn run(proxy: &Arc<Proxy>, session: &mut ServerSession, arrived: &Arrived) {
+pub async fn run(proxy: &Arc<Proxy>, session: &mut Session, arrived: &Arrived) {
     let catalog = proxy.catalog.load_full();
     let model =
         arrived.query.as_deref().and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("model=")));
@@ -50,7 +50,7 @@ pub async fn run(proxy: &Arc<Proxy>, session: &mut ServerSession, arrived: &Arri
     }
 }
 
-async fn tunnel(run: &Run<'_>, session: &mut ServerSession) -> Result<(), Refusal> {
+async fn tunnel(run: &Run<'_>, session: &mut Session) -> Result<(), Refusal> {
     let provider = &run.target.provider;
     let name = &provider.settings.name;
     let mut passes = Passes::default();
@@ -102,7 +102,7 @@ async fn tunnel(run: &Run<'_>, session: &mut ServerSession) -> Result<(), Refusa
         deliver::deliver(delivery, session, connection, account, response).await;
         return Ok(());
     }
-    if session.write_response_header(Box::new(response.into())).await.is_ok() {
+    if session.write_head(response, &Marks::default(), Length::AsItSays).await {
         pump(session, &mut connection, &mut account).await;
     }
     account.ended();
@@ -136,12 +136,12 @@ fn upgrade_head(run: &Run<'_>, carried: &Carried) -> Option<RequestHeader> {
     Some(head)
 }
 
-async fn pump(session: &mut ServerSession, connection: &mut Connection, account: &mut Account) {
+async fn pump(session: &mut Session, connection: &mut Connection, account: &mut Account) {
     connection.set_idle_timeout(None);
     session.set_read_timeout(None);
     loop {
         tokio::select! {
-            up = session.read_request_body() => match up {
+            up = session.piece() => match up {
                 Ok(Some(chunk)) => {
                     account.sent(chunk.len() as u64);
                     if !connection.write(chunk).await {
@@ -153,7 +153,7 @@ async fn pump(session: &mut ServerSession, connection: &mut Connection, account:
             down = connection.piece() => match down {
                 Ok(Some(chunk)) => {
                     account.observe(&chunk);
-                    if session.write_response_body(chunk, false).await.is_err() {
+                    if !session.write_piece(chunk, false).await {
                         return;
                     }
                 }

@@ -1,5 +1,6 @@
 //! Glue to pingora's upstream side: a request's head for a provider, and a connection that speaks it.
 
+use super::client::Head;
 use super::egress::NO_TUNNEL;
 use super::incoming::{Fault, Incoming};
 use super::provider::{NoAddress, Provider};
@@ -276,7 +277,7 @@ impl From<Fault> for Cut {
 
 /// What the head of an attempt is made from.
 pub struct HeadPlan<'a> {
-    pub original: &'a RequestHeader,
+    pub original: &'a Head,
     pub provider: &'a Provider,
     /// The path on the provider's side (before its base), with its slash, without the query.
     pub rest: &'a str,
@@ -305,7 +306,7 @@ fn wire(plan: &HeadPlan<'_>, room: usize) -> Option<BytesMut> {
     headers(plan, &mut |name, value| {
         wire.put_slice(name);
         wire.put_slice(b": ");
-        wire.put_slice(value.as_bytes());
+        wire.put_slice(value);
         wire.put_slice(b"\r\n");
         Some(())
     })?;
@@ -318,7 +319,8 @@ pub fn head(plan: &HeadPlan<'_>) -> Option<RequestHeader> {
     let mut head = RequestHeader::build(plan.original.method.clone(), target(plan).as_bytes(), None).ok()?;
     head.set_version(http::Version::HTTP_11);
     headers(plan, &mut |name, value| {
-        head.append_header(String::from_utf8_lossy(name).into_owned(), value.clone()).ok().map(drop)
+        let value = HeaderValue::from_bytes(value).ok()?;
+        head.append_header(String::from_utf8_lossy(name).into_owned(), value).ok().map(drop)
     })?;
     Some(head)
 }
@@ -336,10 +338,10 @@ fn target(plan: &HeadPlan<'_>) -> String {
 
 /// The headers for a provider, one after the other: end-to-end ones as they came, the key replaced, ours removed.
 /// `None` when one cannot be written.
-fn headers(plan: &HeadPlan<'_>, put: &mut impl FnMut(&[u8], &HeaderValue) -> Option<()>) -> Option<()> {
+fn headers(plan: &HeadPlan<'_>, put: &mut impl FnMut(&[u8], &[u8]) -> Option<()>) -> Option<()> {
     let settings = &plan.provider.settings;
     let original = &plan.original.headers;
-    put(b"host", &HeaderValue::try_from(settings.base_url.authority()).ok()?)?;
+    put(b"host", plan.provider.host.as_bytes())?;
     let nominated = nominated(original.get_all(header::CONNECTION).iter());
     let own_key = own_key(plan);
     let replaced = |name: &HeaderName| {
@@ -354,31 +356,29 @@ fn headers(plan: &HeadPlan<'_>, put: &mut impl FnMut(&[u8], &HeaderValue) -> Opt
             || settings.headers.iter().any(|(set, _)| set.eq_ignore_ascii_case(name.as_str()))
             || nominated.contains(name)
     };
-    // The spelling of names passes as well. pingora keeps both maps in one order.
-    let mut spelled = plan.original.case_header_iter();
-    for (name, value) in original {
-        let spelling = spelled.next().map_or(name.as_str().as_bytes(), |(spelling, _)| spelling.as_slice());
+    // The spelling of names passes as well.
+    for (written, name, value) in plan.original.lines() {
         if !replaced(name) {
-            put(spelling, value)?;
+            put(written, value.as_bytes())?;
         }
     }
     if let Carried::Own(key) = plan.carried {
         let (name, value) = key.header.as_ref()?;
-        put(name.as_bytes(), value)?;
+        put(name.as_bytes(), value.as_bytes())?;
     }
     for (name, value) in &settings.headers {
-        put(name.as_bytes(), &HeaderValue::from_str(value.expose()).ok()?)?;
+        put(name.as_bytes(), HeaderValue::from_str(value.expose()).ok()?.as_bytes())?;
     }
     if plan.identity {
-        put(b"accept-encoding", &HeaderValue::from_static("identity"))?;
+        put(b"accept-encoding", b"identity")?;
     }
     if let Some(traceparent) = &plan.traceparent {
-        put(b"traceparent", traceparent)?;
+        put(b"traceparent", traceparent.as_bytes())?;
     }
     match plan.framing {
         Framing::Nothing => Some(()),
-        Framing::Length(bytes) => put(b"content-length", &HeaderValue::from(bytes)),
-        Framing::Chunked => put(b"transfer-encoding", &HeaderValue::from_static("chunked")),
+        Framing::Length(bytes) => put(b"content-length", bytes.to_string().as_bytes()),
+        Framing::Chunked => put(b"transfer-encoding", b"chunked"),
     }
 }
 

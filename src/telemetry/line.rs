@@ -8,6 +8,7 @@ use opentelemetry::{SpanId, TraceId};
 use serde::{Serialize, Serializer};
 use std::fmt::Display;
 use std::io::Write;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Appends the line of an attempt, with its newline.
@@ -60,7 +61,7 @@ struct Line<'a> {
     team: &'a Option<Arc<str>>,
     project: &'a Option<Arc<str>>,
     key: &'a Option<Arc<str>>,
-    client: &'a Option<Arc<str>>,
+    client: Option<IpAddr>,
     client_request_id: &'a Option<Arc<str>>,
     provider_request_id: &'a Option<Arc<str>>,
     exchange_duration_ms: u64,
@@ -108,7 +109,7 @@ impl<'a> Line<'a> {
             team: &opening.caller.team,
             project: &opening.caller.project,
             key: &opening.caller.key,
-            client: &beside.client,
+            client: beside.client,
             client_request_id: &opening.client_request_id,
             provider_request_id: &closing.provider_request_id,
             exchange_duration_ms: closing.ended_at.micros_since(opening.started_at) / 1_000,

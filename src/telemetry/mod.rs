@@ -17,6 +17,7 @@ pub use otel::Otel;
 use crate::event::Event;
 use crate::money::Usd;
 use otel::AttemptTrace;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// What an attempt's event does not hold, but its log line and metrics show.
@@ -25,7 +26,7 @@ pub struct Beside {
     /// The catalog's name of the model: the metric label; `None` becomes `other`.
     pub model_label: Option<Arc<str>>,
     /// The client's address, behind trusted proxies the forwarded one.
-    pub client: Option<Arc<str>>,
+    pub client: Option<IpAddr>,
     /// What went wrong inward, for the operator; nothing secret.
     pub detail: Option<Arc<str>>,
     /// List price of the same usage at the model asked for, less the cost: what a swap saved.

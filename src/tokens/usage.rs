@@ -113,6 +113,10 @@ impl Kind {
         (Kind::Output..=Kind::OutputImage).contains(&self)
     }
 
+    /// The shortest-lived first.
+    pub const CACHE_WRITES: [Kind; 4] =
+        [Kind::CacheWrite5m, Kind::CacheWrite30m, Kind::CacheWrite1h, Kind::CacheWrite12h];
+
     pub fn is_cache_write(self) -> bool {
         (Kind::CacheWrite5m..=Kind::CacheWrite12h).contains(&self)
     }
