@@ -28,7 +28,10 @@ pub struct Catalog {
 
 /// What names led to that were found the slow way: providers answer with the same few dated names all day.
 #[derive(Clone, Debug, Default)]
-struct Found(Arc<RwLock<HashMap<(usize, Box<str>), Arc<Model>>>>);
+struct Found(Arc<RwLock<Remembered>>);
+
+/// By the provider's place and the name.
+type Remembered = HashMap<(usize, Box<str>), Arc<Model>>;
 
 /// Names that are remembered; what is asked for beyond them is searched each time.
 const FOUND_MAX: usize = 4_096;

@@ -29,7 +29,7 @@ pub struct Head {
 #[derive(Debug)]
 pub enum Parsed {
     Whole {
-        head: Head,
+        head: Arc<Head>,
         /// Bytes of the body behind it.
         body: u64,
         /// The client will use the connection again.
@@ -204,7 +204,7 @@ impl Shape {
         }
         let target = bytes.slice(self.target);
         let head = Head { method: self.method, version: Version::HTTP_11, target, authority: None, headers, spelled };
-        Some(Parsed::Whole { head, body: self.body, keep: self.keep })
+        Some(Parsed::Whole { head: Arc::new(head), body: self.body, keep: self.keep })
     }
 }
 

@@ -110,7 +110,7 @@ impl Plain {
             if !self.buffer.is_empty() {
                 match Head::parse(&mut self.buffer) {
                     Parsed::Whole { head, body, keep } => {
-                        self.head = Arc::new(head);
+                        self.head = head;
                         (self.announced, self.left, self.keep) = (body, body, keep);
                         return Next::Request;
                     }
