@@ -42,6 +42,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 mod doorkeeper;
+mod first_owner;
 pub mod history;
 mod late;
 mod node;
@@ -163,7 +164,7 @@ impl House {
         let proxy = Arc::clone(&self.proxy);
         admin.spawn(postman.run(move |alert| proxy.rules.load().receivers(&alert.budget, alert.threshold)));
         admin.spawn(self.strongroom.clone().follow());
-        let router = api::router(self.api(settings, sockets.admin_address));
+        let router = api::router(self.api(settings, sockets.admin_address)?);
         admin.spawn(async move {
             let listener = sockets.admin.and_then(tokio::net::TcpListener::from_std);
             match listener {
@@ -287,18 +288,24 @@ impl House {
         tracing::info!(folded = closed.folded, abandoned = closed.abandoned, "stopped");
     }
 
-    fn api(&self, settings: &Settings, admin_address: SocketAddr) -> ApiState {
+    fn api(&self, settings: &Settings, admin_address: SocketAddr) -> Result<ApiState, Failure> {
         let (ready, shown) = (Arc::clone(&self.proxy), Arc::clone(&self.proxy));
         let rules = Arc::clone(&self.rules);
-        ApiState {
+        let first_owner = match settings.admin_token {
+            Some(_) => None,
+            None => first_owner::token(&self.reader, admin_address)?,
+        };
+        Ok(ApiState {
             reader: self.reader.clone(),
             clock: Arc::clone(&self.clock),
             is_loopback: admin_address.ip().is_loopback(),
             admin_token: settings.admin_token.clone(),
+            first_owner,
+            guesses: api::Guesses::default(),
             readiness: Arc::new(move || readiness(&ready, &rules)),
             metrics: Arc::new(move || exposition(&shown)),
             node: node::of(&self.proxy, settings, &self.reader),
-        }
+        })
     }
 }
 

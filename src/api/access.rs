@@ -2,6 +2,7 @@
 
 use super::Shared;
 use super::problem::Problem;
+use super::v1::{COOKIE, csrf_token};
 use crate::secret::Secret;
 use crate::store::{Register, pepper};
 use crate::tenants::{Action, Principal, Role, Scope, looks_like_a_token};
@@ -18,12 +19,17 @@ pub(super) enum Shown {
     AdminToken,
     /// A personal token, not yet looked up.
     Token(Secret<String>),
+    /// The cookie of a session, not yet looked up; for a write it came with its CSRF token.
+    Session(Secret<String>),
     /// Nothing, but it came to a loopback port by a loopback name, and no admin token is set.
     Loopback,
+    /// Whatever it shows is not looked at: what is asked is for strangers too.
+    Stranger,
 }
 
 impl Shown {
-    pub(super) fn read(shared: &Shared, host: Option<&str>, headers: &HeaderMap) -> Result<Shown, Problem> {
+    pub(super) fn read(shared: &Shared, parts: &Parts) -> Result<Shown, Problem> {
+        let (headers, host) = (&parts.headers, host(parts));
         let admin_token = shared.state.admin_token.as_ref();
         if let Some(given) = headers.get(header::AUTHORIZATION) {
             let guess = bearer(given.as_bytes()).ok_or_else(Problem::unauthorized)?;
@@ -32,6 +38,15 @@ impl Shown {
             }
             let token = std::str::from_utf8(guess).ok().filter(|text| looks_like_a_token(text));
             return token.map(|text| Shown::Token(Secret::new(text.to_owned()))).ok_or_else(Problem::unauthorized);
+        }
+        if let Some(text) = cookie(headers) {
+            let expected = csrf_token(&text);
+            let token = headers.get("x-csrf-token").map(|value| value.as_bytes());
+            let is_read = matches!(parts.method, Method::GET | Method::HEAD);
+            if !is_read && !token.is_some_and(|token| blake3::hash(token) == blake3::hash(expected.as_bytes())) {
+                return Err(Problem::without_csrf_token());
+            }
+            return Ok(Shown::Session(Secret::new(text)));
         }
         if admin_token.is_some() {
             return Err(Problem::unauthorized());
@@ -56,6 +71,12 @@ impl Shown {
     pub(super) fn principal(&self, shared: &Shared, register: &Register<'_>) -> Result<Principal, Problem> {
         match self {
             Shown::AdminToken => Ok(Principal::everywhere(Role::Owner)),
+            Shown::Stranger => Ok(Principal { user: None, grants: Vec::new() }),
+            Shown::Session(text) => {
+                let digest = pepper(shared.data_dir())?.digest(text.expose());
+                let found = register.holder_of_session(&digest, shared.state.clock.now())?;
+                found.map(|(principal, _)| principal).ok_or_else(Problem::unauthorized)
+            }
             Shown::Token(text) => {
                 let digest = pepper(shared.data_dir())?.digest(text.expose());
                 let found = register.holder_of_token(&digest, shared.state.clock.now())?;
@@ -68,15 +89,22 @@ impl Shown {
     }
 }
 
+/// The session's text among the cookies.
+fn cookie(headers: &HeaderMap) -> Option<String> {
+    let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let mut pairs = cookies.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.find(|(name, text)| *name == COOKIE && looks_like_a_token(text)).map(|(_, text)| text.to_owned())
+}
+
 /// The name under which a request came.
-pub(super) fn host(parts: &Parts) -> Option<&str> {
+fn host(parts: &Parts) -> Option<&str> {
     parts.uri.host().or_else(|| parts.headers.get(header::HOST)?.to_str().ok())
 }
 
 /// Before the paths under `/api/usage`, which show everything: for whoever may see the whole installation.
 pub(super) async fn guard(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
-    let admitted = match Shown::read(&shared, host(&parts), &parts.headers) {
+    let admitted = match Shown::read(&shared, &parts) {
         Ok(Shown::AdminToken) => Ok(()),
         Ok(shown) => {
             let action = if parts.method == Method::GET { Action::See } else { Action::Acknowledge };
@@ -112,7 +140,7 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
 }
 
 /// Compares hashes, and BLAKE3's compare in constant time: how much of a guess was right does not show.
-fn is_same(guess: &[u8], token: &Secret<String>) -> bool {
+pub(super) fn is_same(guess: &[u8], token: &Secret<String>) -> bool {
     blake3::hash(guess) == blake3::hash(token.expose().as_bytes())
 }
 

@@ -1,8 +1,8 @@
 //! The admin port: health, metrics, the read side of the ledger, and under `/api/v1` ([`v1`]) who may do what.
 //!
 //! Who may ask: health and metrics anyone who reaches the port. `/api` whoever has the admin token, which may do all, or
-//! a personal token, which may do what its user may. Without an admin token set, and until somebody has a role, whoever
-//! reaches a *loopback* port by a loopback name may look. That name check is what keeps a web page in the same
+//! a personal token or a session, which may do what its user may. Without an admin token set, and until somebody has a
+//! role, whoever reaches a *loopback* port by a loopback name may look. That name check is what keeps a web page in the same
 //! machine's browser out: by DNS rebinding it can reach 127.0.0.1, but only under its own host name.
 //!
 //! Every question runs on a blocking thread with a read connection of its own; both are bounded, and so are pages,
@@ -10,7 +10,9 @@
 
 mod access;
 mod budgets;
+mod join;
 mod node;
+mod password;
 mod problem;
 mod usage;
 mod v1;
@@ -26,6 +28,7 @@ use axum::http::{StatusCode, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
+pub use password::Guesses;
 use problem::Problem;
 use serde::Serialize;
 use std::sync::Arc;
@@ -44,6 +47,9 @@ pub struct ApiState {
     /// The port listens on loopback addresses only.
     pub is_loopback: bool,
     pub admin_token: Option<Secret<String>>,
+    /// Makes the first owner, once; drawn at each start until somebody has a role.
+    pub first_owner: Option<Secret<String>>,
+    pub guesses: Guesses,
     /// The whole exposition, in Prometheus's text format.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
     pub readiness: Arc<dyn Fn() -> Readiness + Send + Sync>,
@@ -78,6 +84,7 @@ struct Shared {
     state: ApiState,
     questions: Arc<Semaphore>,
     exports: Arc<Semaphore>,
+    attempts: password::Attempts,
 }
 
 impl Shared {
@@ -88,10 +95,12 @@ impl Shared {
 
 /// The admin port's routes.
 pub fn router(state: ApiState) -> Router {
+    let attempts = password::Attempts::new(&state.guesses);
     let shared = Arc::new(Shared {
         state,
         questions: Arc::new(Semaphore::new(QUESTIONS_MAX)),
         exports: Arc::new(Semaphore::new(EXPORTS_MAX)),
+        attempts,
     });
     let ledger = Router::new()
         .route("/api/usage/events", get(usage::events))
@@ -111,6 +120,7 @@ pub fn router(state: ApiState) -> Router {
         .route("/metrics", get(metrics))
         .merge(ledger)
         .merge(v1::router())
+        .merge(join::router())
         .fallback(async || Problem::not_found("nothing is here; `/api/v1/openapi.json` lists what is"))
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .with_state(shared)

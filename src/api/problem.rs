@@ -38,6 +38,20 @@ impl Problem {
             .mended("send `authorization: Bearer` with a personal token, or with that of FAREBOX_ADMIN_TOKEN")
     }
 
+    /// Whether it was the name or the password is not told.
+    pub(super) fn wrong_password() -> Problem {
+        Problem::unauthorized_for("name or password are wrong")
+    }
+
+    pub(super) fn unauthorized_for(detail: impl Into<String>) -> Problem {
+        Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail)
+    }
+
+    pub(super) fn without_csrf_token() -> Problem {
+        Problem::new(StatusCode::FORBIDDEN, "forbidden", "the session's CSRF token is missing or wrong")
+            .at("x-csrf-token", "send the `csrf_token` of the answer that opened the session")
+    }
+
     /// Something that is not there, or that this asker may not see: both are told alike.
     pub(super) fn unknown(kind: &str) -> Problem {
         Problem::not_found(format!("there is no such {kind}, or it is not yours to see"))

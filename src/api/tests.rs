@@ -47,6 +47,8 @@ async fn port(change: impl FnOnce(&mut ApiState)) -> Port {
         clock: Arc::new(AtNoon),
         is_loopback: true,
         admin_token: None,
+        first_owner: None,
+        guesses: Guesses::default(),
         metrics: Arc::new(|| "farebox_up 1\n".to_owned()),
         readiness: Arc::new(|| Readiness { ready: true, catalog_version: "v1".into(), ..Readiness::default() }),
         node: crate::api::Node::of_nothing(),

@@ -172,23 +172,23 @@ impl Asked {
         if values.is_empty() { Ok(last) } else { Err(Misasked::new(name, "given more than once", "give it once")) }
     }
 
-    fn group_by(&mut self) -> Result<Vec<GroupBy>, Misasked> {
+    pub(super) fn group_by(&mut self) -> Result<Vec<GroupBy>, Misasked> {
         ask::group_by("group_by", &self.take_all("group_by"))
     }
 
-    fn range(&mut self, shared: &Shared) -> Result<TimeRange, Misasked> {
+    pub(super) fn range(&mut self, shared: &Shared) -> Result<TimeRange, Misasked> {
         let (from, to) = (self.take("from")?, self.take("to")?);
         ask::range(("from", from.as_deref()), ("to", to.as_deref()), shared.state.clock.now())
     }
 
-    fn cursor(&mut self) -> Result<Option<EventId>, Misasked> {
+    pub(super) fn cursor(&mut self) -> Result<Option<EventId>, Misasked> {
         let read = |text: String| text.parse::<EventId>();
         self.take("cursor")?.map(read).transpose().map_err(|fault| {
             Misasked::new("cursor", fault.to_string(), "give `next_cursor` of the page before, or leave it out")
         })
     }
 
-    fn order(&mut self) -> Result<Order, Misasked> {
+    pub(super) fn order(&mut self) -> Result<Order, Misasked> {
         match self.take("order")?.as_deref() {
             None | Some("desc") => Ok(Order::NewestFirst),
             Some("asc") => Ok(Order::OldestFirst),
@@ -211,7 +211,7 @@ impl Asked {
     }
 
     /// `known`: the other parameters of this path, for the remedy.
-    fn filters(&mut self, known: &[&str]) -> Result<Vec<Filter>, Misasked> {
+    pub(super) fn filters(&mut self, known: &[&str]) -> Result<Vec<Filter>, Misasked> {
         let mut filters = Vec::new();
         for (name, value) in self.0.drain(..) {
             if Dimension::named(&name).is_none() {

@@ -136,7 +136,7 @@ fn create(office: &Office, new: &Create, json: bool) -> Result<(), ChangeError> 
     let now = SystemClock.now();
     // Also where nothing is yet: the store makes the directory that the pepper stands in.
     office.change(|_| Ok(()))?;
-    let (text, digest) = fresh(office)?;
+    let (text, digest) = fresh(office, KeyText::from_random)?;
     let key = NewKey {
         name: &new.name,
         holder: holder.iter().find_map(|(kind, name)| Some((*kind, name.as_deref()?))),
@@ -153,20 +153,21 @@ fn create(office: &Office, new: &Create, json: bool) -> Result<(), ChangeError> 
 
 fn rotate(office: &Office, name: &str, overlap: Duration, json: bool) -> Result<(), ChangeError> {
     let until = When::In(overlap).from(SystemClock.now()).unwrap_or_default();
-    let (text, digest) = fresh(office)?;
+    let (text, digest) = fresh(office, KeyText::from_random)?;
     office.change(|changes| changes.rotate_key(name, &digest, text.prefix(), until))?;
     let before = format!("; the text before it opens until {}", until.to_rfc3339());
     tell_text(&office.reader()?, name, &text, &before, json)
 }
 
-fn fresh(office: &Office) -> Result<(KeyText, Digest), ChangeError> {
+/// A new text from 256 random bits, and its hash under the pepper.
+pub(super) fn fresh(office: &Office, written: fn(&[u8; 32]) -> KeyText) -> Result<(KeyText, Digest), ChangeError> {
     let mut bits = [0u8; 32];
     getrandom::fill(&mut bits).map_err(|error| StoreError::Io {
         doing: "draw random numbers for",
         path: office.data_dir.clone(),
         source: io::Error::other(error.to_string()),
     })?;
-    let text = KeyText::from_random(&bits);
+    let text = written(&bits);
     let digest = pepper(&office.data_dir)?.digest(text.expose());
     Ok((text, digest))
 }

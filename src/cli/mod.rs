@@ -14,6 +14,7 @@ mod keys;
 mod ledger;
 mod man;
 mod master;
+mod members;
 mod place;
 mod privacy;
 mod provider_keys;
@@ -23,6 +24,7 @@ mod serve;
 mod simulate;
 mod table;
 mod tenants;
+mod tokens;
 mod usage;
 mod version;
 
@@ -71,6 +73,10 @@ enum Command {
     Project(tenants::Arguments<tenants::NewProject>),
     /// Make and look after the people of an organisation.
     User(tenants::Arguments<tenants::NewUser>),
+    /// Give and take roles: who may see and steer which part over the admin port.
+    Member(members::Arguments),
+    /// Make and end personal tokens for the admin port.
+    Token(tokens::Arguments),
     /// Make virtual keys, say what they may do, rotate and revoke them.
     Key(Box<keys::Arguments>),
     /// Keep the providers' keys sealed: several for each, checked, rotated, and never shown.
@@ -125,6 +131,8 @@ pub fn run() -> ExitCode {
         Command::Team(arguments) => tenants::run(&arguments),
         Command::Project(arguments) => tenants::run(&arguments),
         Command::User(arguments) => tenants::run(&arguments),
+        Command::Member(arguments) => members::run(&arguments),
+        Command::Token(arguments) => tokens::run(&arguments),
         Command::Key(arguments) => keys::run(&arguments),
         Command::ProviderKey(arguments) => provider_keys::run(&arguments),
         Command::Keys(arguments) => master::run(&arguments),

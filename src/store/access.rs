@@ -92,7 +92,9 @@ impl Changes<'_> {
 
     /// What opens the admin port to a deleted user ends with him.
     pub(super) fn shut_out(&self, user: i64) -> Result<(), ChangeError> {
-        self.transaction.execute("DELETE FROM members WHERE user = ?1", [user])?;
+        for of_his in ["members", "sessions", "passwords", "invitations", "second_factors"] {
+            self.transaction.execute(&format!("DELETE FROM {of_his} WHERE user = ?1"), [user])?;
+        }
         self.transaction.execute(
             "UPDATE api_tokens SET revoked_us = ?2 WHERE user = ?1 AND revoked_us IS NULL",
             params![user, self.now.as_micros()],

@@ -62,7 +62,7 @@ impl Changes<'_> {
     }
 }
 
-fn reading(source: rusqlite::Error) -> StoreError {
+pub(super) fn reading(source: rusqlite::Error) -> StoreError {
     StoreError::Sqlite { doing: "read tenants, members and keys", source }
 }
 

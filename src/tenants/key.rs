@@ -13,6 +13,8 @@ pub const PREFIX_LETTERS: usize = SIGN.len() + 8;
 const SIGN: &str = "fb-";
 /// A person's or program's token for the admin port begins so; it is no virtual key, and opens nothing on the data port.
 const TOKEN_SIGN: &str = "fbt";
+/// An invitation's text.
+const INVITATION_SIGN: &str = "fbi";
 /// 52 × 5 bits hold 256.
 const BODY_LETTERS: usize = 52;
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
@@ -30,6 +32,11 @@ impl KeyText {
     /// A token for the admin port: `fbt` and the same 52 letters.
     pub fn token_from_random(bits: &[u8; 32]) -> KeyText {
         KeyText::written(TOKEN_SIGN, bits)
+    }
+
+    /// What an invitation is accepted with: `fbi` and the same 52 letters.
+    pub fn invitation_from_random(bits: &[u8; 32]) -> KeyText {
+        KeyText::written(INVITATION_SIGN, bits)
     }
 
     fn written(sign: &str, bits: &[u8; 32]) -> KeyText {
@@ -81,6 +88,12 @@ impl Pepper {
 
     pub fn digest(&self, text: &str) -> Digest {
         Digest(*blake3::keyed_hash(&self.0, text.as_bytes()).as_bytes())
+    }
+
+    /// A secret that need not be kept, for it can be had again from what is no secret.
+    pub fn derived(&self, purpose: &str, salt: &[u8]) -> [u8; 32] {
+        let key = blake3::derive_key(purpose, &self.0);
+        *blake3::keyed_hash(&key, salt).as_bytes()
     }
 }
 

@@ -11,6 +11,7 @@ mod permissions;
 mod provider_key;
 mod role;
 mod seal;
+mod totp;
 
 pub use key::{Digest, KEY_LETTERS, KeyText, PREFIX_LETTERS, Pepper, looks_like_a_key, looks_like_a_token};
 pub use keyring::{Closed, Credential, Keyring, NotAdmitted};
@@ -20,6 +21,7 @@ pub use permissions::{Forbidden, GUARDED_OPERATIONS, Permissions, matches_glob};
 pub use provider_key::{KeyHealth, PROVIDER_SECRET_BYTES_MAX, ProviderKeyRecord, WEIGHT_MAX, is_a_provider_secret};
 pub use role::{Action, Grant, Principal, Role, Scope};
 pub use seal::{MasterKey, MasterKeyId, NotAMasterKey, NotOpened};
+pub use totp::TotpSecret;
 
 use crate::clock::Timestamp;
 use serde::{Deserialize, Serialize};

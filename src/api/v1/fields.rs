@@ -7,6 +7,7 @@ use crate::clock::Timestamp;
 use crate::queries::Misasked;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// Bytes of one text.
@@ -20,12 +21,19 @@ pub(in crate::api) struct Asked {
     pub fields: Fields,
     /// `If-Match`.
     pub expected: Option<String>,
+    /// The address it came from.
+    pub from: Option<SocketAddr>,
 }
 
 impl Asked {
     /// A piece of the path.
     pub fn of_path(&self, name: &str) -> &str {
         self.path.iter().find(|(given, _)| given == name).map_or("", |(_, value)| value)
+    }
+
+    /// The address that it came from, in words.
+    pub fn address(&self) -> String {
+        self.from.map_or("unknown".to_owned(), |address| address.ip().to_canonical().to_string())
     }
 
     /// Refuses a change of something that is no longer as its editor saw it.

@@ -1,8 +1,9 @@
 //! Roles: who has which, giving and taking them, and who one is oneself.
 
+use super::super::access::Shown;
 use super::super::problem::Problem;
 use super::fields::Asked;
-use super::{About, Answer, Seat};
+use super::{About, Answer, Seat, csrf_token};
 use crate::queries::{MemberView, Misasked, ScopeView};
 use crate::store::{ChangeError, Changes};
 use crate::tenants::{Role, Scope, TenantKind};
@@ -11,7 +12,11 @@ use serde_json::json;
 pub(super) fn me(seat: &Seat<'_>, _: &mut Asked) -> Result<Answer, Problem> {
     let roles = seat.principal.grants.iter();
     let roles = roles.map(|grant| json!({ "role": grant.role, "scope": ScopeView::from(&grant.scope) }));
-    Ok(Answer::of(200, &json!({ "object": "me", "user": seat.principal.user, "roles": roles.collect::<Vec<_>>() })))
+    let mut me = json!({ "object": "me", "user": seat.principal.user, "roles": roles.collect::<Vec<_>>() });
+    if let Shown::Session(text) = seat.shown {
+        me["csrf_token"] = csrf_token(text.expose()).into();
+    }
+    Ok(Answer::of(200, &me))
 }
 
 /// A place as the register and the store want it; `None`: the whole installation.

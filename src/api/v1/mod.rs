@@ -9,17 +9,21 @@
 
 mod audit;
 mod fields;
+mod invitations;
 mod keys;
 mod members;
 mod openapi;
 mod schemas;
+mod second_factors;
+mod sessions;
 mod table;
 mod tenants;
 mod tokens;
 mod track;
+mod usage;
 
 use super::Shared;
-use super::access::{Shown, host};
+use super::access::Shown;
 use super::problem::Problem;
 use super::usage::Asked as Parameters;
 use crate::clock::Timestamp;
@@ -36,6 +40,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, on};
 use fields::{Asked, Fields};
 use serde_json::Value;
+pub(super) use sessions::{COOKIE, csrf_token};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use table::endpoints;
@@ -62,6 +67,8 @@ pub(super) struct Endpoint {
     pub body: Option<&'static str>,
     pub status: u16,
     pub answer: &'static str,
+    /// A stranger may ask it: who has to log in first cannot have done so.
+    pub open: bool,
     pub act: Act,
 }
 
@@ -83,6 +90,7 @@ pub(super) enum Act {
 /// Where an act sits: who asks what, and the register in front of it.
 pub(super) struct Seat<'a> {
     pub shared: &'a Shared,
+    pub shown: &'a Shown,
     pub endpoint: &'static Endpoint,
     pub principal: &'a Principal,
     pub register: Register<'a>,
@@ -129,11 +137,12 @@ pub(super) struct Answer {
     /// A member that is sent this once, and kept nowhere.
     secret: Option<(&'static str, String)>,
     etag: Option<String>,
+    cookie: Option<String>,
 }
 
 impl Answer {
     pub fn of(status: u16, view: &impl serde::Serialize) -> Answer {
-        Answer { status, body: serde_json::to_value(view).unwrap_or_default(), secret: None, etag: None }
+        Answer { status, body: serde_json::to_value(view).unwrap_or_default(), secret: None, etag: None, cookie: None }
     }
 
     /// With an `ETag`.
@@ -143,7 +152,7 @@ impl Answer {
     }
 
     pub fn nothing() -> Answer {
-        Answer { status: 204, body: Value::Null, secret: None, etag: None }
+        Answer { status: 204, body: Value::Null, secret: None, etag: None, cookie: None }
     }
 
     /// A page: `limit` of what was found, and where it goes on.
@@ -156,6 +165,11 @@ impl Answer {
 
     pub fn with_secret(mut self, member: &'static str, text: String) -> Answer {
         self.secret = Some((member, text));
+        self
+    }
+
+    pub fn with_cookie(mut self, cookie: String) -> Answer {
+        self.cookie = Some(cookie);
         self
     }
 
@@ -172,6 +186,9 @@ impl Answer {
         };
         if let Some(etag) = self.etag.and_then(|etag| HeaderValue::try_from(etag).ok()) {
             response.headers_mut().insert(header::ETAG, etag);
+        }
+        if let Some(cookie) = self.cookie.and_then(|cookie| HeaderValue::try_from(cookie).ok()) {
+            response.headers_mut().insert(header::SET_COOKIE, cookie);
         }
         if replayed {
             response.headers_mut().insert("idempotent-replayed", HeaderValue::from_static("true"));
@@ -210,7 +227,6 @@ pub(super) fn router() -> Router<Arc<Shared>> {
 struct Letter {
     endpoint: &'static Endpoint,
     shown: Shown,
-    from: Option<SocketAddr>,
     asked: Asked,
     /// The `Idempotency-Key`, and the hash of what was asked.
     replay: Option<(String, [u8; 32])>,
@@ -224,7 +240,7 @@ async fn answered(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
     // Who asks comes first: a stranger learns nothing of how he should have asked.
-    let shown = Shown::read(&shared, host(&parts), &parts.headers)?;
+    let shown = if endpoint.open { Shown::Stranger } else { Shown::read(&shared, &parts)? };
     let letter = opened(endpoint, shown, path, &parts, body)?;
     let unchanged = parts.headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let turn = shared.turn().await?;
@@ -256,8 +272,8 @@ fn opened(
         return Err(Problem::not_json());
     }
     let fields = if body.is_empty() { Fields::default() } else { Fields::read(&body)? };
-    let asked = Asked { path, parameters: Parameters::read(&parts.uri)?, fields, expected: header("if-match") };
     let from = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| *address);
+    let asked = Asked { path, parameters: Parameters::read(&parts.uri)?, fields, expected: header("if-match"), from };
     let replay = match parts.headers.get("idempotency-key") {
         Some(_) if endpoint.method == "GET" => None,
         None => None,
@@ -272,7 +288,7 @@ fn opened(
             Some((key.to_owned(), *hash.as_bytes()))
         }
     };
-    Ok(Letter { endpoint, shown, from, asked, replay })
+    Ok(Letter { endpoint, shown, asked, replay })
 }
 
 fn read(
@@ -283,8 +299,15 @@ fn read(
     shared.state.reader.register(|register| {
         let principal = letter.shown.principal(shared, register)?;
         let register = register.again();
-        let (now, is_loopback) = (shared.state.clock.now(), matches!(letter.shown, Shown::Loopback));
-        let seat = Seat { shared, endpoint: letter.endpoint, principal: &principal, register, now, is_loopback };
+        let seat = Seat {
+            shared,
+            shown: &letter.shown,
+            endpoint: letter.endpoint,
+            principal: &principal,
+            register,
+            now: shared.state.clock.now(),
+            is_loopback: matches!(letter.shown, Shown::Loopback),
+        };
         known(&letter)?;
         let answer = act(&seat, &mut letter.asked)?;
         finished(&letter)?;
@@ -301,17 +324,12 @@ fn write(
     let now = shared.state.clock.now();
     let (principal, who) = shared.state.reader.register(|register| {
         let principal = letter.shown.principal(shared, register)?;
-        let number = principal.user.as_ref().map(|user| register.number_of(user)).transpose()?.flatten();
-        let who = match (number, &letter.shown) {
-            (Some(number), _) => format!("user {number}"),
-            (None, Shown::AdminToken) => "admin token".to_owned(),
-            (None, _) => "loopback".to_owned(),
-        };
+        let who = who(register, &principal, &letter.shown)?;
         Ok::<_, Problem>((principal, who))
     })?;
-    let from = letter.from.map(|address| format!(", from {}", address.ip())).unwrap_or_default();
+    let actor = format!("{who}, from {}", letter.asked.address());
     let mut store = Store::open(shared.data_dir(), now)?;
-    store.change_or(now, &format!("{who}{from}"), |changes| {
+    store.change_or(now, &actor, |changes| {
         if let Some((key, asked)) = &letter.replay
             && let Some(before) = changes.register().replay(&who, key)?
         {
@@ -319,11 +337,18 @@ fn write(
                 return Err(Problem::replayed());
             }
             let body = serde_json::from_str(&before.answer).unwrap_or_default();
-            return Ok((Answer { status: before.status, body, secret: None, etag: None }, true));
+            return Ok((Answer { status: before.status, body, secret: None, etag: None, cookie: None }, true));
         }
         let register = changes.register();
-        let is_loopback = matches!(letter.shown, Shown::Loopback);
-        let seat = Seat { shared, endpoint: letter.endpoint, principal: &principal, register, now, is_loopback };
+        let seat = Seat {
+            shared,
+            shown: &letter.shown,
+            endpoint: letter.endpoint,
+            principal: &principal,
+            register,
+            now,
+            is_loopback: matches!(letter.shown, Shown::Loopback),
+        };
         known(&letter)?;
         let answer = act(&seat, &mut letter.asked, changes)?;
         finished(&letter)?;
@@ -332,6 +357,17 @@ fn write(
             changes.keep_replay(&who, key, &replay)?;
         }
         Ok((answer, false))
+    })
+}
+
+/// Who asks, for the audit log: people by their numbers, for names can be erased and the log cannot.
+fn who(register: &Register<'_>, principal: &Principal, shown: &Shown) -> Result<String, Problem> {
+    let number = principal.user.as_ref().map(|user| register.number_of(user)).transpose()?.flatten();
+    Ok(match (number, shown) {
+        (Some(number), _) => format!("user {number}"),
+        (None, Shown::AdminToken) => "admin token".to_owned(),
+        (None, Shown::Stranger) => "first owner's token".to_owned(),
+        (None, _) => "loopback".to_owned(),
     })
 }
 

@@ -31,10 +31,14 @@ pub(in crate::api) fn description() -> Value {
             "description": "Tenants, virtual keys, members and the audit log. What you may not see is answered as what is not there.",
         },
         "servers": [{ "url": "/" }],
-        "security": [{ "token": [] }],
+        "security": [{ "token": [] }, { "session": [] }],
         "paths": paths,
         "components": {
-            "securitySchemes": { "token": { "type": "http", "scheme": "bearer" } },
+            "securitySchemes": {
+                "token": { "type": "http", "scheme": "bearer" },
+                "session": { "type": "apiKey", "in": "cookie", "name": super::COOKIE,
+                    "description": "Writes also send `x-csrf-token`" },
+            },
             "schemas": schemas(),
             "responses": { "Problem": {
                 "description": "What is wrong, where, and how to mend it",
@@ -55,7 +59,7 @@ fn operation(endpoint: &Endpoint) -> Value {
     if is_write {
         parameters.push(json!({
             "name": "Idempotency-Key", "in": "header",
-            "schema": { "type": "string", "minLength": 1, "maxLength": REPLAY_KEY_LETTERS_MAX, "pattern": "^[!-~]+$" },
+            "schema": { "type": "string", "minLength": 1, "maxLength": REPLAY_KEY_LETTERS_MAX, "pattern": "^[\\t -~]+$" },
             "description": "The same key with the same request again does it once; kept for a day",
         }));
     }
@@ -70,10 +74,12 @@ fn operation(endpoint: &Endpoint) -> Value {
     for status in statuses(endpoint, is_write) {
         responses.insert(status.to_string(), json!({ "$ref": "#/components/responses/Problem" }));
     }
+    let security = if endpoint.open { json!([]) } else { json!([{ "token": [] }, { "session": [] }]) };
     let mut operation = json!({
         "operationId": endpoint.name,
         "summary": endpoint.does,
         "description": format!("Needs the role `{}`.", endpoint.action.needs().name()),
+        "security": security,
         "parameters": parameters,
         "responses": responses,
     });
@@ -94,14 +100,12 @@ fn answered(endpoint: &Endpoint) -> Value {
 
 fn statuses(endpoint: &Endpoint, is_write: bool) -> Vec<u16> {
     let mut statuses = vec![400, 401, 403, 404, 429, 503];
+    statuses.push(413);
+    if endpoint.method != "GET" {
+        statuses.extend([409, 415]);
+    }
     if is_write {
         statuses.extend([412, 422]);
-    }
-    if is_write || endpoint.body.is_some() {
-        statuses.extend([409, 413, 415]);
-    }
-    if endpoint.method == "GET" {
-        statuses.push(413);
     }
     statuses
 }
@@ -116,6 +120,7 @@ fn of_path(name: &str) -> Value {
 fn of_query(name: &str) -> Value {
     match name {
         "limit" => json!({ "type": "integer", "minimum": 1, "maximum": PAGE_MAX, "default": PAGE_DEFAULT }),
+        "order" => json!({ "enum": ["asc", "desc"], "default": "desc" }),
         "deleted" => json!({ "type": "boolean", "default": false }),
         "cursor" => json!({ "type": "string", "description": "`next_cursor` of the page before" }),
         _ => json!({ "type": "string" }),

@@ -1,5 +1,6 @@
 //! What goes in and out of `/api/v1`, as JSON schemas. Those of bodies also say which members are heard.
 
+mod logins;
 mod usage;
 
 use crate::dialects::Operation;
@@ -8,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 pub(super) fn schemas() -> Value {
     let mut all = Map::new();
-    for part in [problem(), tenants(), keys(), access(), of_audit(), usage::usage()] {
+    for part in [problem(), tenants(), keys(), access(), logins::logins(), of_audit(), usage::usage()] {
         if let Value::Object(schemas) = part {
             all.extend(schemas);
         }
@@ -198,6 +199,7 @@ fn access() -> Value {
         "Me": object(&["object", "user", "roles"], json!({
             "object": { "const": "me" },
             "user": maybe(json!({ "type": "string" })),
+            "csrf_token": { "type": "string", "description": "In a session: to be sent as `x-csrf-token` with each write" },
             "roles": { "type": "array", "items": object(&["role", "scope"], json!({ "role": role, "scope": scope })) },
         })),
         "NewToken": object(&["label"], json!({ "label": text(), "expires_at": maybe(moment()) })),

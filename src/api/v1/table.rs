@@ -1,12 +1,14 @@
 //! Everything that can be asked under `/api/v1`, in the order of the description.
 
+mod logins;
+
 use super::Act::{Read, Write};
-use super::{About, Act, Endpoint, audit, keys, members, openapi, tenants, tokens, track};
+use super::{About, Act, Endpoint, audit, keys, members, openapi, tenants, tokens, track, usage};
 use crate::tenants::Action;
 use crate::tenants::TenantKind::{Organisation, Project, Team, User};
 
 pub(in crate::api) fn endpoints() -> impl Iterator<Item = &'static Endpoint> {
-    let all: [&'static [Endpoint]; 6] = [&TENANTS, &PEOPLE, &KEYS, &MEMBERS, &STEERING, &REST];
+    let all: [&'static [Endpoint]; 8] = [&TENANTS, &PEOPLE, &KEYS, &MEMBERS, &logins::LOGINS, &USAGE, &STEERING, &REST];
     all.into_iter().flatten()
 }
 
@@ -26,6 +28,7 @@ const fn row(method: &'static str, path: &'static str, name: &'static str, does:
         body: None,
         status: 200,
         answer: "",
+        open: false,
         act,
     }
 }
@@ -45,6 +48,11 @@ impl Endpoint {
 
     const fn answers(self, status: u16, answer: &'static str) -> Endpoint {
         Endpoint { status, answer, ..self }
+    }
+
+    /// For strangers too.
+    const fn open(self) -> Endpoint {
+        Endpoint { open: true, ..self }
     }
 }
 
@@ -242,6 +250,34 @@ static STEERING: [Endpoint; 1] = [row(
 .about(About::Installation, Action::TrackUsage)
 .reads("NewUsage")
 .answers(201, "TrackedUsage")];
+static USAGE: [Endpoint; 3] = {
+    const STATS: &[&str] =
+        &["limit", "group_by", "from", "to", "organisation", "team", "project", "key", "user", "provider", "model"];
+    const EVENTS: &[&str] = &[
+        "limit",
+        "cursor",
+        "order",
+        "from",
+        "to",
+        "organisation",
+        "team",
+        "project",
+        "key",
+        "user",
+        "provider",
+        "model",
+    ];
+    [
+        row("GET", "/api/v1/usage/stats", "usage_stats", "Calls, tokens and cost by group", Read(usage::stats))
+            .with(STATS)
+            .answers(200, "Usage"),
+        row("GET", "/api/v1/usage/events", "usage_events", "Calls, one by one, newest first", Read(usage::events))
+            .with(EVENTS)
+            .answers(200, "Usage"),
+        row("GET", "/api/v1/usage/exchanges/{id}", "show_exchange", "A call and its attempts", Read(usage::exchange))
+            .answers(200, "Usage"),
+    ]
+};
 
 static REST: [Endpoint; 3] = [
     row(

@@ -1,6 +1,7 @@
 //! The admin API, asked over a real socket.
 
 mod house;
+mod logins;
 mod matrix;
 
 use super::*;
@@ -220,4 +221,31 @@ async fn the_loopback_may_look_until_somebody_has_a_role() {
     for path in ["/api/v1/teams", "/api/usage/stats"] {
         assert_eq!(house.ask("GET", "", path, &[], "").await.status, 401, "{path}");
     }
+}
+
+#[tokio::test]
+async fn usage_is_that_of_the_places_one_sees() {
+    let house = House::furnished().await;
+    let viewer = house.token(Role::Viewer, 2);
+    let stats = house.ask("GET", &viewer, "/api/v1/usage/stats?group_by=team", &[], "").await.json();
+    assert_eq!((&stats["totals"]["calls"], stats["groups"].as_array().unwrap().len()), (&1.into(), 1));
+    let all = house.ask("GET", ADMIN, "/api/v1/usage/stats", &[], "").await.json();
+    assert_eq!(all["totals"]["calls"], 3);
+    let lead = house.token(Role::Viewer, 1);
+    assert_eq!(house.ask("GET", &lead, "/api/v1/usage/stats", &[], "").await.json()["totals"]["calls"], 2);
+    assert_eq!(
+        house.ask("GET", &lead, "/api/v1/usage/stats?team=sales-x7", &[], "").await.json()["totals"]["calls"],
+        1
+    );
+    for (path, field) in [
+        ("/api/v1/usage/stats?team=sales-x7", "team"),
+        ("/api/v1/usage/stats?team=*", "team"),
+        ("/api/v1/usage/events?organisation=other-x7", "organisation"),
+        ("/api/v1/usage/events?team=research-x7&team=sales-x7", "team"),
+    ] {
+        let refused = house.ask("GET", &viewer, path, &[], "").await;
+        assert_eq!((refused.status, &refused.json()["field"]), (400, &field.into()), "{path}");
+    }
+    let sneaky = house.ask("GET", &viewer, "/api/v1/usage/events?key=key-of-sales-x7", &[], "").await.json();
+    assert_eq!(sneaky["events"].as_array().unwrap().len(), 0);
 }

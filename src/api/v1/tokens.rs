@@ -9,8 +9,8 @@ use crate::tenants::{Digest, KeyText, TenantKind};
 use serde_json::Value;
 use std::path::Path;
 
-/// The user of the path: oneself, or a program that one may look after.
-fn whose(seat: &Seat<'_>, asked: &Asked) -> Result<String, Problem> {
+/// The user of the path: oneself, or one that one stands above and may look after.
+pub(super) fn whose(seat: &Seat<'_>, asked: &Asked) -> Result<String, Problem> {
     let name = asked.of_path("name");
     let found = seat.register.tenant(TenantKind::User, name)?.filter(|(user, _)| user.deleted_at.is_none());
     let himself = seat.principal.user.as_deref() == Some(name);
