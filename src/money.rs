@@ -89,7 +89,7 @@ pub fn pico_to_decimal(pico: i128) -> String {
         Ok(_) | Err(_) => text.push_str(&whole.to_string()),
     }
     text.push('.');
-    text.extend(digits[..kept].iter().map(|digit| char::from(*digit)));
+    text.push_str(std::str::from_utf8(&digits[..kept]).unwrap_or_default());
     text
 }
 

@@ -11,6 +11,7 @@ use crate::tokens::media::ImageRule;
 use crate::tokens::tokenizer::Tokenizer;
 use crate::tokens::usage::TokenUsage;
 use parking_lot::RwLock;
+use rustc_hash::FxHashMap;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -22,7 +23,7 @@ pub struct Catalog {
     version: Arc<str>,
     /// In the order of the file: makers before those who resell.
     providers: Vec<Provider>,
-    by_name: HashMap<Arc<str>, usize>,
+    by_name: FxHashMap<Arc<str>, usize>,
     found: Found,
 }
 
@@ -30,7 +31,7 @@ pub struct Catalog {
 #[derive(Clone, Debug, Default)]
 struct Found(Arc<RwLock<Remembered>>);
 
-/// By the provider's place and the name.
+/// By the provider's place and the name; names that callers choose, so hashed with a secret.
 type Remembered = HashMap<(usize, Box<str>), Arc<Model>>;
 
 /// Names that are remembered; what is asked for beyond them is searched each time.
@@ -70,9 +71,9 @@ pub struct Provider {
     pub default_service_tier: Option<Arc<str>>,
     /// By id.
     pub models: Vec<Arc<Model>>,
-    names: HashMap<Arc<str>, usize>,
+    names: FxHashMap<Arc<str>, usize>,
     /// Names of the models of `like`, so that these too are found by one look-up.
-    borrowed: HashMap<Arc<str>, Arc<Model>>,
+    borrowed: FxHashMap<Arc<str>, Arc<Model>>,
     /// Ids with `*`, as written.
     patterns: Vec<(Arc<str>, usize)>,
 }
@@ -207,10 +208,10 @@ pub struct Offer {
 impl Catalog {
     /// Providers of one name are one (the later one wins); names must be unique within a provider (`file` sees to it).
     pub fn new(version: Arc<str>, mut providers: Vec<Provider>) -> Self {
-        let by_name: HashMap<Arc<str>, usize> =
+        let by_name: FxHashMap<Arc<str>, usize> =
             providers.iter().enumerate().map(|(place, provider)| (provider.name.clone(), place)).collect();
         for borrower in 0..providers.len() {
-            let mut borrowed = HashMap::new();
+            let mut borrowed = FxHashMap::default();
             let lenders = providers[borrower].like.iter().filter_map(|like| providers.get(*by_name.get(like)?));
             for lender in lenders {
                 for (name, place) in &lender.names {

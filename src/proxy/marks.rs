@@ -73,6 +73,10 @@ pub fn tightest(ruled: &Ruled) -> Option<Tightest> {
 
 /// Text as a header value: what cannot stand in one is replaced.
 pub fn printable(text: &str) -> String {
+    let is_fit = |byte: u8| byte.is_ascii_graphic() || byte == b' ';
+    if text.len() <= VALUE_CHARS_MAX && text.bytes().all(is_fit) {
+        return text.to_owned();
+    }
     let letters = text.chars().map(|letter| if letter.is_ascii_graphic() || letter == ' ' { letter } else { '?' });
     letters.take(VALUE_CHARS_MAX).collect()
 }

@@ -23,6 +23,18 @@ use std::borrow::Cow;
 /// works (`/v1`, `/openai/v1`, `/api/v1`, `/openai/deployments/{d}`, nothing at all), and so no prefix, doubled slash
 /// or percent escape makes a billed call look like an unmetered one.
 pub fn recognise(method: &str, path: &str) -> Endpoint {
+    // Nearly every call there is.
+    if (method, path) == ("POST", "/v1/chat/completions") {
+        let (operation, body) = (Operation::Chat, BodyShape::Json);
+        return Endpoint {
+            operation,
+            model_in_path: None,
+            result_of: None,
+            stream_in_path: false,
+            body,
+            metered: true,
+        };
+    }
     let segments: Vec<Cow<'_, str>> =
         path.split('/').filter(|s| !s.is_empty() && *s != ".").map(percent_decoded).collect();
     let lower: Vec<Cow<'_, str>> = segments.iter().map(|segment| lowercase(segment)).collect();
