@@ -4,6 +4,8 @@
 //! head (HTTP/1.0, chunked bodies, upgrades, `expect`, anything doubtful) goes to pingora as it came, byte for byte; and
 //! so does HTTP/2.
 
+#[cfg(test)]
+mod differential;
 mod head;
 mod marks;
 mod plain;
