@@ -99,8 +99,6 @@ struct House {
 impl House {
     fn build(settings: &Settings, log: Log, clock: Arc<dyn Clock>) -> Result<House, Failure> {
         let catalog = load_catalog(&settings.catalog_overlays).map_err(Failure::Fault)?;
-        let folder = RulesFolder::new(settings);
-        let rules = folder.begin(&catalog, clock.now()).map_err(Failure::Fault)?;
         let ledger = Ledger::open(settings.ledger.clone(), Arc::clone(&clock))
             .map_err(|error| Failure::Fault(error.to_string()))?;
         let names: Vec<&str> = settings.proxy.providers.iter().map(|provider| &*provider.name).collect();
@@ -113,6 +111,8 @@ impl House {
         metrics.ledger_queue_capacity.set(f64_of(settings.ledger.backlog_events_max));
         let counter = Arc::new(Counter::new(random_key()?));
         let reader = Reader::open(&settings.data_dir).map_err(|error| Failure::Fault(error.to_string()))?;
+        let folder = RulesFolder::new(settings, reader.clone());
+        let rules = folder.begin(&catalog, clock.now()).map_err(Failure::Fault)?;
         let asked = reader.clone();
         let doorkeeper = match settings.proxy.access {
             Access::Open => None,
@@ -304,7 +304,7 @@ impl House {
             guesses: api::Guesses::default(),
             readiness: Arc::new(move || readiness(&ready, &rules)),
             metrics: Arc::new(move || exposition(&shown)),
-            node: node::of(&self.proxy, settings, &self.reader),
+            node: node::of(&self.proxy, settings, &self.reader, &self.rules),
         })
     }
 }

@@ -15,7 +15,7 @@
 //! | 5 | [`event`] [`telemetry`] | the ledger's event; log lines and metrics |
 //! | 6 | [`store`] | the only place that knows SQL |
 //! | 7 | [`ledger`] | journal, admission, folding, recovery, verification |
-//! | 8 | [`queries`] [`backtest`] [`alerts`] [`tracking`] | what the API and the command line ask of the ledger; the past under new rules; who is told; usage from outside |
+//! | 8 | [`queries`] [`backtest`] [`alerts`] [`tracking`] [`reconcile`] | what the API and the command line ask of the ledger; the past under new rules; who is told; usage from outside; bills |
 //! | 9 | [`proxy`] [`api`] [`simulator`] | the journey of a request; the admin port; a provider to try it on |
 //! | 10 | [`config`] | the files people write |
 //! | 11 | [`app`] | the composition root: puts every part in its place |
@@ -60,6 +60,7 @@ pub mod ledger;
 pub mod alerts;
 pub mod backtest;
 pub mod queries;
+pub mod reconcile;
 pub mod tracking;
 
 pub mod api;

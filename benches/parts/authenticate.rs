@@ -6,7 +6,7 @@
 use farebox::clock::Timestamp;
 use farebox::dialects::Operation;
 use farebox::store::{NewKey, Reader, Store, pepper};
-use farebox::tenants::{KeyText, Permissions, TenantKind};
+use farebox::tenants::{KeyLimits, KeyText, Permissions, TenantKind};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
@@ -35,6 +35,7 @@ pub fn run(words: &[String]) {
                 holder: Some((TenantKind::Team, &format!("team-{}", number % TEAMS))),
                 user: None,
                 permissions: &permissions,
+                limits: &KeyLimits::default(),
                 tags: &Vec::new(),
                 not_after: None,
                 digest: pepper.digest(text.expose()),

@@ -1,12 +1,13 @@
 //! The folder of rules: read as one set, looked at for changes, and applied whole.
 
 use super::Settings;
-use super::history::History;
+use super::history::{History, Version};
 use crate::catalog::Catalog;
 use crate::clock::Timestamp;
 use crate::proxy::Proxy;
 use crate::rules::RuleSet;
-use crate::rules::syntax::{self, Known, Loaded};
+use crate::rules::syntax::{self, Known, Loaded, made};
+use crate::store::{OwnRules, Reader};
 use crate::telemetry::Reloaded;
 use crate::yaml::Fault;
 use parking_lot::Mutex;
@@ -34,6 +35,8 @@ pub struct RulesFolder {
     /// Of alerts.
     receivers: Vec<Arc<str>>,
     history: History,
+    /// Of the database, which has rules too: budgets made over the API, and what keys carry.
+    reader: Reader,
     state: Mutex<State>,
 }
 
@@ -49,20 +52,34 @@ struct State {
     warnings: Vec<String>,
     /// Why the files on disk are not in force.
     faults: Option<String>,
+    /// Those in force.
+    files: Files,
+    own: OwnRules,
 }
 
 /// The files of a folder: names as they are shown in faults, and texts, by name.
 pub type Files = Vec<(String, String)>;
 
 impl RulesFolder {
-    pub fn new(settings: &Settings) -> RulesFolder {
+    pub fn new(settings: &Settings, reader: Reader) -> RulesFolder {
         RulesFolder {
             dir: settings.rules_dir.clone(),
             providers: settings.proxy.providers.iter().map(|provider| Arc::clone(&provider.name)).collect(),
             receivers: settings.alerts.receivers.iter().map(|receiver| Arc::clone(&receiver.name)).collect(),
             history: History::beside(&settings.data_dir),
+            reader,
             state: Mutex::default(),
         }
+    }
+
+    /// Names and texts of the files in force.
+    pub fn files_in_force(&self) -> Files {
+        self.state.lock().files.clone()
+    }
+
+    /// Every version that was ever in force, oldest first.
+    pub fn versions(&self) -> Vec<Version> {
+        self.history.list()
     }
 
     /// Reads the folder at the start; no folder: no rules. If it has faults, the version that was in force last is taken
@@ -72,11 +89,12 @@ impl RulesFolder {
     /// Every fault, as people read them, where there is no earlier version.
     pub fn begin(&self, catalog: &Catalog, now: Timestamp) -> Result<RuleSet, String> {
         let known = Known { catalog: Some(catalog), providers: &self.providers, receivers: Some(&self.receivers) };
+        let own = self.reader.own_rules().map_err(|error| error.to_string())?;
         let faults = match read(&self.dir) {
             Ok(files) => {
                 self.state.lock().tried = version_of(&files);
-                match load(&files, &known) {
-                    Ok(loaded) => return Ok(self.took(&loaded, now)),
+                match load_with(&files, &own, &known) {
+                    Ok(loaded) => return Ok(self.took(files, own, &loaded, now)),
                     Err(faults) => in_words(&faults),
                 }
             }
@@ -84,9 +102,9 @@ impl RulesFolder {
         };
         let newest = self.history.find("newest").ok_or_else(|| faults.clone())?;
         let files = self.history.read(&newest)?;
-        let loaded = load(&files, &known).map_err(|_| faults.clone())?;
+        let loaded = load_with(&files, &own, &known).map_err(|_| faults.clone())?;
         tracing::error!(%faults, version = %newest.version, "the rules have faults; the version that was in force last is taken");
-        let rules = self.took(&loaded, now);
+        let rules = self.took(files, own, &loaded, now);
         self.state.lock().faults = Some(faults);
         Ok(rules)
     }
@@ -143,52 +161,88 @@ impl RulesFolder {
 
     /// One look: what changed and then kept still is read, and applied if it is good.
     fn look(&self, proxy: &Proxy, at_once: bool) {
+        let own = self.changed_own();
         let outcome = read(&self.dir);
         let version = match &outcome {
             Ok(files) => version_of(files),
             Err(what) => format!("unreadable: {what}").into(),
         };
-        {
-            let mut state = self.state.lock();
-            if !state.is_due(version, at_once) {
-                return;
+        if self.state.lock().is_due(version, at_once) {
+            let loaded = outcome.and_then(|files| self.load(proxy, files, own.clone()));
+            match loaded {
+                Ok((files, own, loaded)) => return self.apply(proxy, files, own, &loaded),
+                Err(faults) => {
+                    proxy.telemetry.metrics.reloaded(Reloaded::Rules, false, proxy.clock.now());
+                    tracing::error!(%faults, "the changed rules have faults; those before stay in force");
+                    self.state.lock().faults = Some(faults);
+                }
             }
         }
-        let catalog = proxy.catalog.load();
-        let known = Known { catalog: Some(&catalog), providers: &self.providers, receivers: Some(&self.receivers) };
-        let loaded = outcome.and_then(|files| match load(&files, &known) {
-            Ok(loaded) => Ok((files, loaded)),
-            Err(faults) => Err(in_words(&faults)),
-        });
-        match loaded {
-            Ok((files, loaded)) => self.apply(proxy, &files, &loaded),
+        // With the files in force, whatever stands in the folder meanwhile.
+        let Some(own) = own else { return };
+        match self.load(proxy, self.files_in_force(), Some(own.clone())) {
+            Ok((files, own, loaded)) => {
+                let faults = self.state.lock().faults.clone();
+                self.apply(proxy, files, own, &loaded);
+                self.state.lock().faults = faults;
+            }
             Err(faults) => {
-                proxy.telemetry.metrics.reloaded(Reloaded::Rules, false, proxy.clock.now());
-                tracing::error!(%faults, "the changed rules have faults; those before stay in force");
-                self.state.lock().faults = Some(faults);
+                tracing::error!(%faults, "the database's budgets cannot be read with the rules; those before stay in force");
+                self.state.lock().own.generation = own.generation;
             }
         }
     }
 
+    /// What the database has, if it is not what is in force.
+    fn changed_own(&self) -> Option<OwnRules> {
+        let seen = self.state.lock().own.generation;
+        let read = || match self.reader.tenants_generation()? {
+            generation if generation == seen => Ok(None),
+            _ => self.reader.own_rules().map(Some),
+        };
+        let own = read().unwrap_or_else(|error| {
+            tracing::warn!(%error, "the database's budgets cannot be read; those before stay in force");
+            None
+        })?;
+        let mut state = self.state.lock();
+        if own.budgets == state.own.budgets && own.keys == state.own.keys {
+            state.own.generation = own.generation;
+            return None;
+        }
+        Some(own)
+    }
+
+    /// `own`: `None` for those in force.
+    fn load(&self, proxy: &Proxy, files: Files, own: Option<OwnRules>) -> Result<(Files, OwnRules, Loaded), String> {
+        let own = own.unwrap_or_else(|| self.state.lock().own.clone());
+        let catalog = proxy.catalog.load();
+        let known = Known { catalog: Some(&catalog), providers: &self.providers, receivers: Some(&self.receivers) };
+        match load_with(&files, &own, &known) {
+            Ok(loaded) => Ok((files, own, loaded)),
+            Err(faults) => Err(in_words(&faults)),
+        }
+    }
+
     /// All at once: no request sees half of it. Limits go first, so that no call is held to an older one.
-    fn apply(&self, proxy: &Proxy, files: &Files, loaded: &Loaded) {
+    fn apply(&self, proxy: &Proxy, files: Files, own: OwnRules, loaded: &Loaded) {
         let now = proxy.clock.now();
-        let rules = self.took(loaded, now);
+        let saved_ms_ago = since_saved(&files, now);
+        let rules = self.took(files, own, loaded, now);
         tell_limits(proxy, &rules);
         proxy.rules.store(Arc::new(rules));
         proxy.telemetry.metrics.reloaded(Reloaded::Rules, true, now);
         let state = self.state.lock();
         self.show(proxy, &state);
-        let saved_ms_ago = since_saved(files, now);
         tracing::info!(version = %state.in_force, rules = state.rules, saved_ms_ago, "rules reloaded");
         for warning in &state.warnings {
             tracing::warn!(%warning, "rules");
         }
-        self.remember(files, &state.in_force, now);
+        self.remember(&state.files, &state.in_force, now);
     }
 
-    fn took(&self, loaded: &Loaded, now: Timestamp) -> RuleSet {
+    fn took(&self, files: Files, own: OwnRules, loaded: &Loaded, now: Timestamp) -> RuleSet {
         let mut state = self.state.lock();
+        (state.files, state.own) = (files, own);
         state.in_force = Arc::clone(loaded.rules.version());
         state.loaded_at = Some(now);
         state.rules = loaded.rules.counts().iter().map(|(_, count)| count).sum();
@@ -288,6 +342,18 @@ pub fn version_of(files: &Files) -> Arc<str> {
 pub fn load(files: &Files, known: &Known<'_>) -> Result<Loaded, Vec<Fault>> {
     let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
     syntax::load(&files, known)
+}
+
+/// The files and what the database has, as one set; called by the version of the files.
+fn load_with(files: &Files, own: &OwnRules, known: &Known<'_>) -> Result<Loaded, Vec<Fault>> {
+    let text = made::text_of(own.budgets.iter().map(|budget| &budget.body));
+    let mut all: Vec<(&str, &str)> = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+    if !own.budgets.is_empty() {
+        all.push((made::DATABASE, &text));
+    }
+    let loaded = syntax::load(&all, known)?;
+    let rules = loaded.rules.with_own(&own.keys).versioned(version_of(files));
+    Ok(Loaded { rules, ..loaded })
 }
 
 pub fn in_words(faults: &[Fault]) -> String {

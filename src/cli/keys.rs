@@ -2,6 +2,7 @@
 //! else, ever: `export OPENAI_API_KEY=$(farebox key create app --team research)`.
 
 mod bounds;
+mod limits;
 
 use super::fault;
 use super::ledger::age;
@@ -37,6 +38,7 @@ enum Command {
     /// Show one: what it may do, and when it was used last.
     Show { name: String },
     /// Write anew what a key may do; what is not named stays.
+    #[command(visible_alias = "update")]
     Change {
         name: String,
         #[command(flatten)]
@@ -142,6 +144,7 @@ fn create(office: &Office, new: &Create, json: bool) -> Result<(), ChangeError> 
         holder: holder.iter().find_map(|(kind, name)| Some((*kind, name.as_deref()?))),
         user: new.user.as_deref(),
         permissions: &new.bounds.permissions(&Default::default()),
+        limits: &new.bounds.limits.over(&Default::default()),
         tags: &new.bounds.tags(&Vec::new()),
         not_after: new.bounds.expires.and_then(|when| when.from(now)),
         digest,
@@ -187,8 +190,9 @@ fn change(office: &Office, name: &str, bounds: &Bounds, json: bool) -> Result<()
     let key = office.reader()?.virtual_key(name)?.ok_or_else(missing)?;
     let not_after = bounds.expires.map_or(key.not_after, |when| when.from(SystemClock.now()));
     let (permissions, tags) = (bounds.permissions(&key.permissions), bounds.tags(&key.tags));
+    let limits = bounds.limits.over(&key.limits);
     told(office, name, "changed", json, |office| {
-        office.change(|changes| changes.change_key(name, &permissions, &tags, not_after))
+        office.change(|changes| changes.change_key(name, &permissions, &limits, &tags, not_after))
     })
 }
 
@@ -231,6 +235,7 @@ fn show(office: &Office, name: &str, json: bool) -> Result<(), ChangeError> {
     line("operations", &listed(&bounds.operations.iter().map(|one| one.name()).collect::<Vec<_>>(), "the usual"));
     line("providers", &listed(&bounds.providers, "any"));
     line("networks", &listed(&bounds.networks, "any"));
+    line("limits", &listed(&limits::words(&view.limits), "none of its own"));
     let tags: Vec<String> = view.tags.iter().map(|(name, value)| format!("{name}={value}")).collect();
     line("tags", &listed(&tags, "none"));
     line("expires", view.expires_at.as_deref().unwrap_or("never"));

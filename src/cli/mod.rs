@@ -18,6 +18,7 @@ mod members;
 mod place;
 mod privacy;
 mod provider_keys;
+mod reconcile;
 mod retain;
 mod rules;
 mod serve;
@@ -99,6 +100,8 @@ enum Command {
     Backup(backup::BackupArguments),
     /// Make a data directory from a backup.
     Restore(backup::RestoreArguments),
+    /// A provider's bill against the ledger, by day and model, with the reason of each difference.
+    Reconcile(reconcile::Arguments),
     /// Drop single events past an age; their sums stay. A server may be running.
     Retain(retain::Arguments),
     /// Erase a person's names; numbers and sums stay. A server may be running.
@@ -144,6 +147,7 @@ pub fn run() -> ExitCode {
         Command::Alerts(arguments) => budgets::run_alerts(&arguments),
         Command::Backup(arguments) => backup::backup(&arguments),
         Command::Restore(arguments) => backup::restore(&arguments),
+        Command::Reconcile(arguments) => reconcile::run(&arguments),
         Command::Retain(arguments) => retain::run(&arguments),
         Command::Erase(arguments) => erase::run(&arguments),
         Command::Privacy(arguments) => privacy::run(&arguments),

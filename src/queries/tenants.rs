@@ -2,7 +2,7 @@
 
 use crate::clock::Timestamp;
 use crate::store::{AuditLine, Member, Token};
-use crate::tenants::{Permissions, Role, Scope, State, Tenant, VirtualKey};
+use crate::tenants::{KeyLimits, Permissions, Role, Scope, State, Tenant, VirtualKey};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -35,6 +35,7 @@ pub struct KeyView {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub closed_by: Option<&'static str>,
     pub permissions: Permissions,
+    pub limits: KeyLimits,
     pub tags: BTreeMap<Arc<str>, Arc<str>>,
     pub created_at: String,
     pub expires_at: Option<String>,
@@ -179,6 +180,7 @@ impl KeyView {
             state: key.state(now),
             closed_by: key.closed.map(|closed| closed.name()),
             permissions: key.permissions.clone(),
+            limits: key.limits.clone(),
             tags: key.tags.iter().cloned().collect(),
             created_at: key.created_at.to_rfc3339(),
             expires_at: key.not_after.map(Timestamp::to_rfc3339),

@@ -28,6 +28,8 @@ impl RuleSet {
             self.claimed(question).into_iter().filter_map(|rule| rule.instance(question)).collect();
         if question.metered {
             let call = Call { question, balances: None, request_is_known: true };
+            let own = self.rules().own_of(question.caller);
+            instances.extend(own.and_then(|limit| Some(limit.instance(limit.tokens_per_minute.as_ref()?, question))));
             for limit in &self.rules().limits {
                 let Some(budget) = &limit.tokens_per_minute else { continue };
                 // One whose conditions turn on balances may match or not.

@@ -6,6 +6,7 @@ use super::field::{Field, Pattern, scope_of};
 use crate::budget::{BasisPoints, Budget, Instance};
 use crate::clock::Timestamp;
 use crate::money::Usd;
+use crate::tenants::Caller;
 use arc_swap::ArcSwapOption;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -39,6 +40,8 @@ pub struct BudgetRule {
     pub admit_unmetered: bool,
     pub admit_unpriced: bool,
     pub receivers: Vec<Told>,
+    /// A virtual key carries it; no file has it.
+    pub of_a_key: bool,
     /// The instance that was last made: its window serves until its end, and without `for_each` all of it.
     pub kept: Arc<ArcSwapOption<Instance>>,
 }
@@ -102,6 +105,8 @@ pub struct Rules {
     pub routes: Vec<RouteRule>,
     pub swaps: Vec<SwapRule>,
     pub clamps: Vec<ClampRule>,
+    /// What virtual keys carry, by their names: each holds beside the others, and beside `limits`.
+    pub own: HashMap<Arc<str>, LimitRule>,
     /// Of the files' texts.
     pub version: Arc<str>,
 }
@@ -207,6 +212,16 @@ impl BudgetRule {
     }
 }
 
+impl Rules {
+    /// What the caller's own key carries.
+    pub fn own_of(&self, caller: &Caller) -> Option<&LimitRule> {
+        if self.own.is_empty() {
+            return None;
+        }
+        self.own.get(caller.key.as_deref()?)
+    }
+}
+
 impl LimitRule {
     /// The account of its tokens per minute.
     pub fn instance(&self, budget: &Arc<Budget>, question: &Question<'_>) -> Arc<Instance> {
@@ -296,6 +311,12 @@ impl RuleSet {
         RuleSet { index: Index::new(&rules.budgets), rules: Arc::new(rules) }
     }
 
+    /// The same rules, called by this version.
+    pub fn versioned(&self, version: Arc<str>) -> RuleSet {
+        let rules = Rules { version, ..Rules::clone(&self.rules) };
+        RuleSet { rules: Arc::new(rules), index: self.index.clone() }
+    }
+
     /// Of the files' texts: the first 8 letters of their hash. Empty where there are no files.
     pub fn version(&self) -> &Arc<str> {
         &self.rules.version
@@ -308,21 +329,22 @@ impl RuleSet {
 
     /// Nothing is ruled: asking costs nothing and can be left out.
     pub fn is_empty(&self) -> bool {
-        let Rules { budgets, blocks, limits, routes, swaps, clamps, version: _ } = &*self.rules;
+        let Rules { budgets, blocks, limits, routes, swaps, clamps, own, version: _ } = &*self.rules;
         budgets.is_empty()
             && blocks.is_empty()
             && limits.is_empty()
             && routes.is_empty()
             && swaps.is_empty()
             && clamps.is_empty()
+            && own.is_empty()
     }
 
     /// How many rules of each kind, for a summary.
     pub fn counts(&self) -> [(&'static str, usize); 6] {
-        let Rules { budgets, blocks, limits, routes, swaps, clamps, version: _ } = &*self.rules;
+        let Rules { budgets, blocks, limits, routes, swaps, clamps, own, version: _ } = &*self.rules;
         [
             ("budgets", budgets.len()),
-            ("limits", limits.len()),
+            ("limits", limits.len() + own.len()),
             ("swaps", swaps.len()),
             ("blocks", blocks.len()),
             ("clamps", clamps.len()),
@@ -334,7 +356,8 @@ impl RuleSet {
     /// among them.
     pub fn budgets(&self, now: Timestamp) -> Vec<Arc<Budget>> {
         let written = self.rules.budgets.iter().filter_map(|rule| rule.budget(now));
-        let rates = self.rules.limits.iter().filter_map(|rule| rule.tokens_per_minute.as_ref());
+        let limits = self.rules.limits.iter().chain(self.rules.own.values());
+        let rates = limits.filter_map(|rule| rule.tokens_per_minute.as_ref());
         written.chain(rates).cloned().collect()
     }
 

@@ -59,7 +59,7 @@ impl RuleSet {
         for rule in &rules.blocks {
             tell(Kind::Block, &rule.head, "refused".to_owned());
         }
-        for rule in &rules.limits {
+        for rule in rules.own_of(caller).into_iter().chain(&rules.limits) {
             tell(Kind::Limit, &rule.head, words(rule));
         }
         for rule in &rules.swaps {

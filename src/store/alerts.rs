@@ -1,12 +1,14 @@
 //! Reading budgets beside the writer: how accounts stand, which thresholds were passed; and noting that a person knows.
 
 use super::budgets::{self, Account, Alert, amount, id_of, key, signed};
-use super::{FILE_NAME, Reader, StoreError, saturate, schema};
+use super::names::NameKind;
+use super::{ChangeError, Changes, FILE_NAME, Reader, StoreError, saturate, schema};
 use crate::budget::account::{BudgetId, Unit};
 use crate::budget::{BasisPoints, Hardness};
 use crate::clock::Timestamp;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
+use serde_json::json;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -77,18 +79,58 @@ pub fn acknowledge_alert(
     // Opened to read first, so that a mistyped directory is not made.
     Reader::open(data_dir)?;
     let connection = schema::open_for_writing(&data_dir.join(FILE_NAME), now)?;
-    let acknowledging = StoreError::sqlite("acknowledge a budget alert");
-    connection
-        .execute(
-            "UPDATE budget_alerts SET acknowledged_us = ?3, acknowledged_by = ?4
-             WHERE account = ?1 AND threshold = ?2 AND acknowledged_us IS NULL",
-            params![key(account), threshold.0, now.0, by],
-        )
-        .map_err(&acknowledging)?;
-    connection
-        .prepare(&format!("{ALERTS} WHERE t.account = ?1 AND t.threshold = ?2"))
-        .and_then(|mut read| read.query_row(params![key(account), threshold.0], alert).optional())
-        .map_err(acknowledging)
+    acknowledge(&connection, account, threshold, now, by).map_err(StoreError::sqlite("acknowledge a budget alert"))
+}
+
+impl Changes<'_> {
+    /// The same, as a change with its line in the audit log.
+    pub fn acknowledge_alert(
+        &self,
+        account: BudgetId,
+        threshold: BasisPoints,
+        by: &str,
+    ) -> Result<Option<Alert>, ChangeError> {
+        let found = acknowledge(self.transaction(), account, threshold, self.now(), by)?;
+        if let Some(alert) = &found {
+            let id = self.word(NameKind::Budget, &alert.budget)?;
+            self.note("acknowledge", id, &json!({ "threshold_basis_points": threshold.0 }))?;
+        }
+        Ok(found)
+    }
+}
+
+fn acknowledge(
+    connection: &Connection,
+    account: BudgetId,
+    threshold: BasisPoints,
+    now: Timestamp,
+    by: &str,
+) -> rusqlite::Result<Option<Alert>> {
+    connection.execute(
+        "UPDATE budget_alerts SET acknowledged_us = ?3, acknowledged_by = ?4
+         WHERE account = ?1 AND threshold = ?2 AND acknowledged_us IS NULL",
+        params![key(account), threshold.0, now.0, by],
+    )?;
+    let mut read = connection.prepare(&format!("{ALERTS} WHERE t.account = ?1 AND t.threshold = ?2"))?;
+    read.query_row(params![key(account), threshold.0], alert).optional()
+}
+
+#[cfg(test)]
+impl Changes<'_> {
+    /// As if a budget of this name had passed 80 %, on an account of this number.
+    pub fn insert_alert(&self, account: i64, budget: &str) -> Result<(), ChangeError> {
+        self.transaction().execute(
+            "INSERT INTO budget_accounts (id, series, budget, scope, unit, window_start, window_end, counts_from,
+                 hardness, limit_units, limit_max, thresholds, settled)
+             VALUES (?1, ?1, ?2, '', 'requests', 0, 9223372036854775807, 0, 'hard', '100', '100', ',8000,', '85')",
+            params![account, budget],
+        )?;
+        self.transaction().execute(
+            "INSERT INTO budget_alerts (account, threshold, at_us, spent, limit_units) VALUES (?1, 8000, 1, '85', '100')",
+            [account],
+        )?;
+        Ok(())
+    }
 }
 
 fn accounts(connection: &Connection, query: &AccountQuery) -> rusqlite::Result<Vec<BudgetAccount>> {

@@ -135,6 +135,7 @@ fn line(row: &Row<'_>) -> rusqlite::Result<AuditLine> {
             5 => "user",
             14 => "setting",
             15 => "provider-key",
+            16 => "budget",
             _ => "other",
         },
         subject: row.get(5)?,

@@ -4,7 +4,7 @@
 use super::names::NameKind;
 use super::{Store, StoreError, audit, write_transaction};
 use crate::clock::Timestamp;
-use crate::tenants::{Digest, NotAName, Permissions, Tags, TenantKind, check_name};
+use crate::tenants::{Digest, KeyLimits, NotAName, Permissions, Tags, TenantKind, check_name};
 use rusqlite::{OptionalExtension, Transaction, params};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -30,6 +30,7 @@ pub struct NewKey<'a> {
     pub holder: Option<(TenantKind, &'a str)>,
     pub user: Option<&'a str>,
     pub permissions: &'a Permissions,
+    pub limits: &'a KeyLimits,
     pub tags: &'a Tags,
     pub not_after: Option<Timestamp>,
     pub digest: Digest,
@@ -158,10 +159,11 @@ impl Changes<'_> {
         }
         let id = self.fresh_name(Named::Key, new.name)?;
         let (permissions, tags) = (permissions_json(new.permissions), tags_json(new.tags));
+        let limits = limits_json(new.limits);
         self.transaction
             .prepare_cached(
-                "INSERT INTO virtual_keys (id, holder, user, permissions, tags, created_us, not_after_us)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                "INSERT INTO virtual_keys (id, holder, user, permissions, tags, created_us, not_after_us, limits)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
             )?
             .execute(params![
                 id,
@@ -170,11 +172,12 @@ impl Changes<'_> {
                 permissions.to_string(),
                 tags.to_string(),
                 self.now.as_micros(),
-                new.not_after.map(Timestamp::as_micros)
+                new.not_after.map(Timestamp::as_micros),
+                limits.to_string(),
             ])?;
         self.add_secret(id, &new.digest, new.prefix)?;
         let detail = json!({
-            "holder": holder, "user": user, "permissions": permissions, "prefix": new.prefix,
+            "holder": holder, "user": user, "permissions": permissions, "limits": limits, "prefix": new.prefix,
             "not_after": new.not_after.map(Timestamp::to_rfc3339),
         });
         self.note("create", id, &detail)
@@ -196,20 +199,31 @@ impl Changes<'_> {
         &self,
         name: &str,
         permissions: &Permissions,
+        limits: &KeyLimits,
         tags: &Tags,
         not_after: Option<Timestamp>,
     ) -> Result<(), ChangeError> {
         let id = self.living(Named::Key, name)?;
         let (permissions, tags) = (permissions_json(permissions), tags_json(tags));
-        let before: String =
-            self.transaction.query_row("SELECT permissions FROM virtual_keys WHERE id = ?1", [id], |row| row.get(0))?;
+        let limits = limits_json(limits);
+        let sql = "SELECT permissions, limits FROM virtual_keys WHERE id = ?1";
+        let before: (String, String) = self.transaction.query_row(sql, [id], |row| Ok((row.get(0)?, row.get(1)?)))?;
         self.transaction.execute(
-            "UPDATE virtual_keys SET permissions = ?2, tags = ?3, not_after_us = ?4 WHERE id = ?1",
-            params![id, permissions.to_string(), tags.to_string(), not_after.map(Timestamp::as_micros)],
+            "UPDATE virtual_keys SET permissions = ?2, tags = ?3, not_after_us = ?4, limits = ?5 WHERE id = ?1",
+            params![
+                id,
+                permissions.to_string(),
+                tags.to_string(),
+                not_after.map(Timestamp::as_micros),
+                limits.to_string()
+            ],
         )?;
-        let before: Value = serde_json::from_str(&before).unwrap_or_default();
+        let read = |text: &str| serde_json::from_str::<Value>(text).unwrap_or_default();
         let not_after = not_after.map(Timestamp::to_rfc3339);
-        let detail = json!({ "before": { "permissions": before }, "permissions": permissions, "not_after": not_after });
+        let detail = json!({
+            "before": { "permissions": read(&before.0), "limits": read(&before.1) },
+            "permissions": permissions, "limits": limits, "not_after": not_after,
+        });
         self.note("change", id, &detail)
     }
 
@@ -361,6 +375,10 @@ impl Changes<'_> {
         })?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
+}
+
+fn limits_json(limits: &KeyLimits) -> Value {
+    serde_json::to_value(limits).unwrap_or_default()
 }
 
 fn permissions_json(permissions: &Permissions) -> Value {

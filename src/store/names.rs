@@ -30,9 +30,10 @@ pub(super) enum NameKind {
     /// Closed or nearly closed vocabularies: operations, outcomes, rules, finish reasons …
     Word = 14,
     ProviderKey = 15,
+    Budget = 16,
 }
 
-const KINDS: usize = 16;
+const KINDS: usize = 17;
 
 /// The id of "none".
 pub(super) const NOBODY: i64 = 0;

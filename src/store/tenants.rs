@@ -184,7 +184,7 @@ impl House {
         keep: &dyn Fn(&VirtualKey) -> bool,
     ) -> rusqlite::Result<Vec<VirtualKey>> {
         let sql = "SELECT k.id, n.text, k.holder, k.user, k.permissions, k.tags, k.created_us, k.not_after_us,
-                          k.disabled_us, k.deleted_us
+                          k.disabled_us, k.deleted_us, k.limits
                    FROM virtual_keys k JOIN names n ON n.id = k.id WHERE (?1 IS NULL OR n.text = ?1) AND n.text > ?2 ORDER BY n.text";
         let mut statement = connection.prepare_cached(sql)?;
         let rows = statement.query_map(params![name, after], |row| {
@@ -197,6 +197,7 @@ impl House {
                 project: place.project,
                 user: place.user,
                 permissions: serde_json::from_str(&row.get::<_, String>(4)?).unwrap_or_default(),
+                limits: super::own_rules::limits(row, 10)?,
                 tags: tags_of(&row.get::<_, String>(5)?),
                 created_at: Timestamp(row.get(6)?),
                 not_after: moment(row, 7)?,

@@ -5,6 +5,7 @@
 
 mod key;
 mod keyring;
+mod limits;
 mod name;
 mod network;
 mod permissions;
@@ -15,6 +16,7 @@ mod totp;
 
 pub use key::{Digest, KEY_LETTERS, KeyText, PREFIX_LETTERS, Pepper, looks_like_a_key, looks_like_a_token};
 pub use keyring::{Closed, Credential, Keyring, NotAdmitted};
+pub use limits::KeyLimits;
 pub use name::{NAME_LETTERS_MAX, NotAName, check_name};
 pub use network::{Network, NotANetwork};
 pub use permissions::{Forbidden, GUARDED_OPERATIONS, Permissions, matches_glob};
@@ -116,6 +118,7 @@ pub struct VirtualKey {
     pub project: Option<Arc<str>>,
     pub user: Option<Arc<str>>,
     pub permissions: Permissions,
+    pub limits: KeyLimits,
     /// Written beside every call of this key; they win over what the caller says.
     pub tags: Tags,
     pub created_at: Timestamp,

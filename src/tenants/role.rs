@@ -1,8 +1,8 @@
 //! Who may do what where. One pure function answers: [`Principal::may`].
 //!
 //! A role is granted on a place and holds for all that is in it. Each role may do what those before it may:
-//! *viewer* sees; *manager* hands out keys and makes projects; *admin* makes teams, users and budgets and grants roles
-//! up to his own; *owner* does all, also to the place itself.
+//! *viewer* sees; *manager* hands out keys, makes projects and sets budgets; *admin* makes teams and users and grants
+//! roles up to his own; *owner* does all, also to the place itself.
 
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -121,10 +121,12 @@ impl Action {
     pub fn needs(self) -> Role {
         match self {
             Action::See | Action::SeeRules => Role::Viewer,
-            Action::Acknowledge | Action::TrackUsage | Action::HandOutKeys | Action::MakeProjects => Role::Manager,
-            Action::MakeTeams | Action::MakeUsers | Action::GrantRoles | Action::SetBudgets | Action::SeeAuditLog => {
-                Role::Admin
-            }
+            Action::Acknowledge
+            | Action::TrackUsage
+            | Action::HandOutKeys
+            | Action::MakeProjects
+            | Action::SetBudgets => Role::Manager,
+            Action::MakeTeams | Action::MakeUsers | Action::GrantRoles | Action::SeeAuditLog => Role::Admin,
             Action::MakeOrganisations => Role::Owner,
         }
     }

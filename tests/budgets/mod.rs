@@ -2,6 +2,7 @@
 //! would notice.
 
 mod alerts;
+mod api;
 mod caps;
 mod conditions;
 mod crash;

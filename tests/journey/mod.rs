@@ -9,6 +9,7 @@ mod egress;
 mod first_call;
 mod keeping;
 mod late;
+mod reconcile;
 mod rules;
 mod surface;
 mod tls;

@@ -3,6 +3,7 @@
 mod canary;
 mod document;
 mod isolation;
+mod own;
 mod permissions;
 mod privacy;
 mod provider_keys;

@@ -139,6 +139,11 @@ impl Fields {
         Ok(Some(pairs.into_iter().collect()))
     }
 
+    /// Everything, as it is written.
+    pub fn take_all(&mut self) -> Map<String, Value> {
+        std::mem::take(&mut self.0)
+    }
+
     /// Refuses a member that is none of these.
     pub fn only(&self, known: &[String]) -> Result<(), Problem> {
         let Some(name) = self.0.keys().find(|name| !known.contains(name)) else { return Ok(()) };

@@ -7,8 +7,9 @@ use super::tokens::{drawn, shown};
 use super::{Answer, Seat, etag};
 use crate::clock::Timestamp;
 use crate::queries::{KeyView, Misasked};
+use crate::rules::syntax::made::allowance;
 use crate::store::{Changes, Dimension, EventQuery, Filter, Named, NewKey, Page};
-use crate::tenants::{KeyText, Permissions, Scope, TenantKind, VirtualKey};
+use crate::tenants::{KeyLimits, KeyText, Permissions, Scope, TenantKind, VirtualKey};
 use std::sync::Arc;
 
 /// A glob has at most so many letters.
@@ -94,6 +95,7 @@ pub(super) fn create(seat: &Seat<'_>, asked: &mut Asked, changes: &Changes<'_>) 
         holder: Some((holder.0, &holder.1)),
         user: user.as_deref(),
         permissions: &permissions,
+        limits: &limits(asked, &KeyLimits::default())?,
         tags: &tags,
         not_after,
         digest,
@@ -137,15 +139,36 @@ fn permissions(asked: &mut Asked, before: &Permissions) -> Result<Permissions, P
     Ok(read)
 }
 
+/// Those that are written, in the stead of those before.
+fn limits(asked: &mut Asked, before: &KeyLimits) -> Result<KeyLimits, Problem> {
+    const REMEDY: &str = "requests_per_minute, tokens_per_minute, concurrent: whole numbers; budget: `50 USD/month`";
+    let Some(value) = asked.fields.take("limits") else { return Ok(before.clone()) };
+    let read: KeyLimits =
+        serde_json::from_value(value).map_err(|error| Misasked::new("limits", error.to_string(), REMEDY))?;
+    let zero = [
+        ("limits.requests_per_minute", read.requests_per_minute == Some(0)),
+        ("limits.tokens_per_minute", read.tokens_per_minute == Some(0)),
+        ("limits.concurrent", read.concurrent == Some(0)),
+    ];
+    if let Some((field, _)) = zero.into_iter().find(|(_, is_zero)| *is_zero) {
+        return Err(Misasked::new(field, "0 allows nothing", "disable the key instead, or leave it out").into());
+    }
+    if let Some(Err((what, remedy))) = read.budget.as_deref().map(allowance) {
+        return Err(Misasked::new("limits.budget", what, remedy).into());
+    }
+    Ok(read)
+}
+
 pub(super) fn change(seat: &Seat<'_>, asked: &mut Asked, changes: &Changes<'_>) -> Result<Answer, Problem> {
     let key = seat.key_to_change(asked)?;
-    let bounds = ["permissions", "tags", "expires_at"];
+    let bounds = ["permissions", "limits", "tags", "expires_at"];
     if bounds.iter().any(|name| asked.fields.has(name)) {
         let ends = asked.fields.has("expires_at");
         let permissions = permissions(asked, &key.permissions)?;
         let tags = asked.fields.pairs("tags")?.unwrap_or_else(|| key.tags.clone());
         let not_after = asked.fields.moment("expires_at", seat.now)?;
-        changes.change_key(&key.name, &permissions, &tags, if ends { not_after } else { key.not_after })?;
+        let limits = limits(asked, &key.limits)?;
+        changes.change_key(&key.name, &permissions, &limits, &tags, if ends { not_after } else { key.not_after })?;
     }
     if let Some(disabled) = asked.fields.flag("disabled")?
         && disabled != key.disabled_at.is_some()

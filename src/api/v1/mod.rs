@@ -7,12 +7,15 @@
 //! *Invariant:* an act asks [`Seat::sees`] or [`Seat::allow`] with the place of what it shows or changes. What somebody
 //! may not see is answered as what is not there.
 
+mod alerts;
 mod audit;
+mod budgets;
 mod fields;
 mod invitations;
 mod keys;
 mod members;
 mod openapi;
+mod rules;
 mod schemas;
 mod second_factors;
 mod sessions;
@@ -79,6 +82,7 @@ pub(super) enum About {
     Tenant(TenantKind),
     Program,
     Key,
+    Budget,
 }
 
 #[derive(Clone, Copy)]
@@ -149,6 +153,14 @@ impl Answer {
     pub fn one(status: u16, view: &impl serde::Serialize) -> Answer {
         let answer = Answer::of(status, view);
         Answer { etag: Some(etag(&answer.body)), ..answer }
+    }
+
+    pub fn tagged(self, etag: String) -> Answer {
+        Answer { etag: Some(etag), ..self }
+    }
+
+    pub fn with_status(self, status: u16) -> Answer {
+        Answer { status, ..self }
     }
 
     pub fn nothing() -> Answer {

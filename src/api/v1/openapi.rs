@@ -63,7 +63,7 @@ fn operation(endpoint: &Endpoint) -> Value {
             "description": "The same key with the same request again does it once; kept for a day",
         }));
     }
-    if is_write && matches!(endpoint.answer, "Tenant" | "Key") && endpoint.method != "POST" {
+    if is_write && matches!(endpoint.answer, "Tenant" | "Key" | "Budget") && endpoint.method != "POST" {
         parameters.push(json!({
             "name": "If-Match", "in": "header", "schema": { "type": "string" },
             "description": "The `etag` of what you saw: 412 when it was changed meanwhile",

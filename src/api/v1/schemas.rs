@@ -1,5 +1,7 @@
 //! What goes in and out of `/api/v1`, as JSON schemas. Those of bodies also say which members are heard.
 
+mod alerts;
+mod budgets;
 mod logins;
 mod usage;
 
@@ -9,7 +11,18 @@ use serde_json::{Map, Value, json};
 
 pub(super) fn schemas() -> Value {
     let mut all = Map::new();
-    for part in [problem(), tenants(), keys(), access(), logins::logins(), of_audit(), usage::usage()] {
+    for part in [
+        problem(),
+        tenants(),
+        keys(),
+        access(),
+        logins::logins(),
+        of_audit(),
+        usage::usage(),
+        budgets::budgets(),
+        alerts::alerts(),
+        alerts::rules(),
+    ] {
         if let Value::Object(schemas) = part {
             all.extend(schemas);
         }
@@ -106,6 +119,21 @@ fn permissions() -> Value {
     })
 }
 
+fn limits() -> Value {
+    let count = |max: u64| json!({ "type": ["integer", "null"], "minimum": 1, "maximum": max });
+    json!({
+        "type": "object",
+        "description": "Its own, beside those of the rules; each left out: no bound",
+        "additionalProperties": false,
+        "properties": {
+            "requests_per_minute": count(u64::from(u32::MAX)),
+            "tokens_per_minute": count(u64::MAX >> 1),
+            "concurrent": count(u64::from(u32::MAX)),
+            "budget": { "type": ["string", "null"], "description": "`50 USD/month`, `2M tokens/day`, `20 USD/lifetime`" },
+        },
+    })
+}
+
 fn keys() -> Value {
     let tags = json!({ "type": "object", "maxProperties": 100, "additionalProperties": text(),
         "propertyNames": { "minLength": 1, "maxLength": 512 } });
@@ -119,6 +147,7 @@ fn keys() -> Value {
         "state": { "enum": ["active", "disabled", "expired", "deleted"] },
         "closed_by": { "type": "string" },
         "permissions": permissions(),
+        "limits": limits(),
         "tags": { "type": "object", "additionalProperties": { "type": "string" } },
         "created_at": moment(),
         "expires_at": maybe(moment()),
@@ -139,6 +168,7 @@ fn keys() -> Value {
         "user",
         "state",
         "permissions",
+        "limits",
         "tags",
         "created_at",
         "expires_at",
@@ -150,11 +180,12 @@ fn keys() -> Value {
             "organisation": maybe(name()), "team": maybe(name()), "project": maybe(name()),
             "user": maybe(name()),
             "permissions": maybe(permissions()),
+            "limits": maybe(limits()),
             "tags": maybe(tags.clone()),
             "expires_at": maybe(moment()),
         })),
         "ChangeKey": object(&[], json!({
-            "permissions": maybe(permissions()), "tags": maybe(tags), "expires_at": maybe(moment()),
+            "permissions": maybe(permissions()), "limits": maybe(limits()), "tags": maybe(tags), "expires_at": maybe(moment()),
             "disabled": { "type": ["boolean", "null"] },
         })),
         "RotateKey": object(&[], json!({

@@ -3,12 +3,15 @@
 mod logins;
 
 use super::Act::{Read, Write};
-use super::{About, Act, Endpoint, audit, keys, members, openapi, tenants, tokens, track, usage};
+use super::{
+    About, Act, Endpoint, alerts, audit, budgets, keys, members, openapi, rules, tenants, tokens, track, usage,
+};
 use crate::tenants::Action;
 use crate::tenants::TenantKind::{Organisation, Project, Team, User};
 
 pub(in crate::api) fn endpoints() -> impl Iterator<Item = &'static Endpoint> {
-    let all: [&'static [Endpoint]; 8] = [&TENANTS, &PEOPLE, &KEYS, &MEMBERS, &logins::LOGINS, &USAGE, &STEERING, &REST];
+    let all: [&'static [Endpoint]; 9] =
+        [&TENANTS, &PEOPLE, &KEYS, &MEMBERS, &logins::LOGINS, &USAGE, &STEERING, &RULES, &REST];
     all.into_iter().flatten()
 }
 
@@ -239,17 +242,7 @@ static MEMBERS: [Endpoint; 12] = {
     [a, b, c, d, e, f, g, h, i, j, k, l]
 };
 
-/// What is told from outside.
-static STEERING: [Endpoint; 1] = [row(
-    "POST",
-    "/api/usage/track",
-    "track_usage",
-    "Book a call that did not pass through Farebox; once for each id",
-    Read(track::track),
-)
-.about(About::Installation, Action::TrackUsage)
-.reads("NewUsage")
-.answers(201, "TrackedUsage")];
+/// What was used, for those who see a part of it.
 static USAGE: [Endpoint; 3] = {
     const STATS: &[&str] =
         &["limit", "group_by", "from", "to", "organisation", "team", "project", "key", "user", "provider", "model"];
@@ -278,6 +271,125 @@ static USAGE: [Endpoint; 3] = {
             .answers(200, "Usage"),
     ]
 };
+
+/// Budgets, and usage from outside.
+static STEERING: [Endpoint; 8] = {
+    const ALL: &str = "/api/v1/budgets";
+    const ONE: &str = "/api/v1/budgets/{name}";
+    const SHORT: &str = "/api/usage/budget";
+    [
+        row(
+            "POST",
+            "/api/usage/track",
+            "track_usage",
+            "Book a call that did not pass through Farebox; once for each id",
+            Read(track::track),
+        )
+        .about(About::Installation, Action::TrackUsage)
+        .reads("NewUsage")
+        .answers(201, "TrackedUsage"),
+        row("GET", SHORT, "show_budget_shortly", "How one budget stands", Read(budgets::short))
+            .about(About::Budget, Action::See)
+            .with(&["name"])
+            .answers(200, "Budget"),
+        row("PUT", SHORT, "put_budget", "Make a budget, or write it anew", Write(budgets::put))
+            .about(About::Budget, Action::SetBudgets)
+            .reads("NewBudget")
+            .answers(200, "Budget"),
+        row(
+            "GET",
+            ALL,
+            "list_budgets",
+            "Budgets of files, of keys and of the API, and how they stand",
+            Read(budgets::list),
+        )
+        .about(About::Budget, Action::See)
+        .with(&["limit", "cursor"])
+        .answers(200, "BudgetList"),
+        row(
+            "POST",
+            ALL,
+            "create_budget",
+            "Make one: as the rules write it, and checked with them",
+            Write(budgets::create),
+        )
+        .about(About::Budget, Action::SetBudgets)
+        .reads("NewBudget")
+        .answers(201, "Budget"),
+        row("GET", ONE, "show_budget", "How it stands, instance by instance", Read(budgets::show))
+            .about(About::Budget, Action::See)
+            .answers(200, "Budget"),
+        row(
+            "PATCH",
+            ONE,
+            "change_budget",
+            "Change what is named; the rest, and what was spent, stays",
+            Write(budgets::change),
+        )
+        .about(About::Budget, Action::SetBudgets)
+        .reads("ChangeBudget")
+        .answers(200, "Budget"),
+        row("DELETE", ONE, "delete_budget", "Take one of the API's away", Write(budgets::delete))
+            .about(About::Budget, Action::SetBudgets)
+            .answers(204, ""),
+    ]
+};
+
+/// Alerts and rules.
+static RULES: [Endpoint; 6] = [
+    row(
+        "GET",
+        "/api/v1/alerts",
+        "list_alerts",
+        "Thresholds that budgets of yours passed, newest first",
+        Read(alerts::list),
+    )
+    .about(About::Budget, Action::See)
+    .with(&["limit", "cursor", "budget", "acknowledged"])
+    .answers(200, "AlertList"),
+    row(
+        "POST",
+        "/api/v1/alerts/{alert}/acknowledge",
+        "acknowledge_alert",
+        "Note that you know of it",
+        Write(alerts::acknowledge),
+    )
+    .about(About::Budget, Action::Acknowledge)
+    .answers(200, "Alert"),
+    row(
+        "GET",
+        "/api/v1/rules",
+        "list_rules_versions",
+        "What is in force, and every version before",
+        Read(rules::versions),
+    )
+    .about(About::Installation, Action::SeeRules)
+    .answers(200, "Rules"),
+    row(
+        "POST",
+        "/api/v1/rules/check",
+        "check_rules",
+        "What is wrong with a text; nothing is written",
+        Read(rules::check),
+    )
+    .about(About::Installation, Action::SeeRules)
+    .reads("RulesText")
+    .answers(200, "RulesCheck"),
+    row("POST", "/api/v1/rules/test", "test_rules", "Run a text's own tests; nothing is written", Read(rules::test))
+        .about(About::Installation, Action::SeeRules)
+        .reads("RulesText")
+        .answers(200, "RulesTest"),
+    row(
+        "POST",
+        "/api/v1/rules/explain",
+        "explain_rules",
+        "What rules would do with a call, and why",
+        Read(rules::explain),
+    )
+    .about(About::Installation, Action::SeeRules)
+    .reads("RulesQuestion")
+    .answers(200, "RulesExplanation"),
+];
 
 static REST: [Endpoint; 3] = [
     row(

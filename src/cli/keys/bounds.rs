@@ -36,6 +36,8 @@ pub struct Bounds {
     /// Written beside each of its calls: `--tag app=search`; `any` alone takes all away.
     #[arg(long = "tag", value_name = "NAME=VALUE", value_parser = tag)]
     tags: Vec<Tag>,
+    #[command(flatten)]
+    pub limits: super::limits::Limits,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -185,8 +187,8 @@ mod tests {
     use super::*;
 
     fn bounds() -> Bounds {
-        let (models, operations, providers, networks, tags) = Default::default();
-        Bounds { models, operations, providers, networks, expires: None, tags }
+        let (models, operations, providers, networks, tags, limits) = Default::default();
+        Bounds { models, operations, providers, networks, expires: None, tags, limits }
     }
 
     #[test]

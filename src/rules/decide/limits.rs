@@ -16,6 +16,13 @@ use std::sync::Arc;
 impl Pass<'_, '_, '_> {
     pub(super) fn limits(&mut self) -> Option<Ruling> {
         let set = self.set;
+        // Beside those of the rules: neither takes the other's place.
+        if let Some(own) = set.rules().own_of(self.call.question.caller) {
+            self.note(Kind::Limit, &own.head, Truth::Yes, "counted on arrival");
+            if let Some(ruling) = self.limit(own, &mut Settled::default()) {
+                return Some(ruling);
+            }
+        }
         let mut settled = Settled::default();
         for rule in &set.rules().limits {
             if !settled.wants(rule) {

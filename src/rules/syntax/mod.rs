@@ -6,6 +6,7 @@
 
 pub mod keys;
 mod lint;
+pub mod made;
 mod read;
 pub mod scalar;
 mod schema;

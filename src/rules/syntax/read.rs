@@ -170,6 +170,7 @@ impl Reader<'_> {
             admit_unmetered: section.or("unmetered", false, admits),
             admit_unpriced: section.or("unpriced", false, admits),
             receivers: Vec::new(),
+            of_a_key: false,
             kept: Arc::default(),
         };
         self.written.rules.budgets.push(rule);

@@ -1,6 +1,7 @@
 use super::*;
 use crate::store::fixtures::{NOON, later};
 use crate::store::{ChangeError, Changes, Named, NewKey, Store};
+use crate::tenants::KeyLimits;
 use crate::tenants::{KeyText, NotAdmitted};
 use tempfile::TempDir;
 
@@ -61,6 +62,7 @@ fn add(
         holder,
         user: None,
         permissions: &Permissions::default(),
+        limits: &KeyLimits::default(),
         tags: &vec![("app".into(), "x".into())],
         not_after: None,
         digest: Pepper::new(PEPPER).digest(text.expose()),
@@ -170,6 +172,7 @@ fn with_several_organisations_one_must_be_named_and_users_stay_in_theirs() {
             holder: Some((TEAM, "research")),
             user: Some("bob"),
             permissions: &Permissions::default(),
+            limits: &KeyLimits::default(),
             tags: &Vec::new(),
             not_after: None,
             digest: Pepper::new(PEPPER).digest("x"),

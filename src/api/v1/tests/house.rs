@@ -7,7 +7,7 @@ use crate::event::Event;
 use crate::secret::Secret;
 use crate::store::fixtures::{NOON, call, later};
 use crate::store::{ChangeError, Changes, JournalPosition, NewKey, Reader, Store, pepper};
-use crate::tenants::{Caller, KeyText, Permissions, Role, TenantKind};
+use crate::tenants::{Caller, KeyLimits, KeyText, Permissions, Role, TenantKind};
 use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -251,6 +251,12 @@ fn furnish(changes: &Changes<'_>) -> Result<(), ChangeError> {
         changes.create_token(&bot, "test", &crate::tenants::Digest([of.len() as u8; 32]), "fbt00000000", None)?;
         changes.grant(&mila, Some((Organisation, organisation)), Role::Viewer)?;
         for (team, project) in teams {
+            let name = format!("budget-of-{team}");
+            let body =
+                serde_json::json!({ "name": name, "window": "day", "limit": "5 USD", "scope": { "team": team } });
+            changes.set_own_budget(&name, body.as_object().unwrap())?;
+            let account = ["research-x7", "sales-x7", "field-x7"].iter().position(|known| known == team).unwrap();
+            changes.insert_alert(account as i64 + 1, &name)?;
             changes.create_tenant(Team, team, Some(organisation))?;
             changes.create_tenant(Project, project, Some(team))?;
             changes.grant(&mila, Some((Team, team)), Role::Viewer)?;
@@ -262,6 +268,7 @@ fn furnish(changes: &Changes<'_>) -> Result<(), ChangeError> {
                     holder: Some((kind, name)),
                     user: None,
                     permissions: &Permissions::default(),
+                    limits: &KeyLimits::default(),
                     tags: &Vec::new(),
                     not_after: None,
                     digest: crate::tenants::Digest(*blake3::hash(name_of_key.as_bytes()).as_bytes()),

@@ -21,7 +21,7 @@ enum At {
 }
 
 /// The least role for each endpoint, and where it must be held. A new endpoint comes with its row.
-const EXPECTED: [(&str, Role, At); 68] = {
+const EXPECTED: [(&str, Role, At); 81] = {
     use At::{Anywhere, Installation, Never, Organisation, Own, Project, Team};
     use Role::{Admin, Manager, Owner, Viewer};
     [
@@ -94,6 +94,19 @@ const EXPECTED: [(&str, Role, At); 68] = {
         ("usage_stats", Viewer, Own),
         ("usage_events", Viewer, Own),
         ("show_exchange", Viewer, Team),
+        ("show_budget_shortly", Viewer, Team),
+        ("put_budget", Manager, Team),
+        ("list_budgets", Viewer, Own),
+        ("create_budget", Manager, Team),
+        ("show_budget", Viewer, Team),
+        ("change_budget", Manager, Team),
+        ("delete_budget", Manager, Team),
+        ("list_alerts", Viewer, Own),
+        ("acknowledge_alert", Manager, Team),
+        ("list_rules_versions", Viewer, Installation),
+        ("check_rules", Viewer, Installation),
+        ("test_rules", Viewer, Installation),
+        ("explain_rules", Viewer, Installation),
         ("list_audit", Admin, Anywhere),
         ("verify_audit", Admin, Installation),
         ("openapi", Viewer, Own),
@@ -134,6 +147,7 @@ impl Target {
             "teams" => self.team.to_owned(),
             "projects" => self.project.to_owned(),
             "keys" => format!("key-of-{}", self.team),
+            "budgets" => format!("budget-of-{}", self.team),
             "service-accounts" => format!("bot-of-{}", self.of),
             _ if endpoint.path.contains("tokens") => format!("bot-of-{}", self.of),
             _ => format!("maud-of-{}", self.of),
@@ -146,13 +160,21 @@ impl Target {
             .replace("{user}", &format!("{member}-of-{}", self.of))
             .replace("{token}", token)
             .replace("{session}", "1")
-            .replace("{id}", &self.exchange());
+            .replace("{id}", &self.exchange())
+            .replace("{alert}", &format!("{:016x}-8000", self.alert()));
+        let path =
+            if endpoint.name == "show_budget_shortly" { format!("{path}?name=budget-of-{}", self.team) } else { path };
         (path, endpoint.body.map(|schema| self.body(schema).to_string()).unwrap_or_default())
     }
 
     fn exchange(&self) -> String {
         let call = calls().into_iter().find(|call| call.opening.caller.team.as_deref() == Some(self.team));
         call.map_or("fbx_0000000000000".to_owned(), |call| call.opening.exchange.to_string())
+    }
+
+    /// The account of an alert of its team's budget.
+    fn alert(&self) -> u8 {
+        ["research-x7", "sales-x7", "field-x7"].iter().position(|team| *team == self.team).map_or(9, |at| at as u8 + 1)
     }
 
     fn body(&self, schema: &str) -> Value {
@@ -173,6 +195,14 @@ impl Target {
             "Code" => json!({ "code": "000000" }),
             "AcceptInvitation" => json!({ "token": invitation_of(self.of).expose(), "password": PASSWORD }),
             "NewSession" => json!({ "user": format!("maud-of-{}", self.of), "password": PASSWORD }),
+            "NewBudget" => {
+                json!({ "name": "new-thing", "window": "month", "limit": "5 USD", "scope": { "team": self.team } })
+            }
+            "ChangeBudget" => json!({ "limit": "7 USD" }),
+            "RulesText" => json!({ "text": "version: 1\n" }),
+            "RulesQuestion" => {
+                json!({ "text": "version: 1\n", "caller": { "user": "ann" }, "request": { "model": "gpt-4o" } })
+            }
             other => panic!("the matrix knows no body for {other}"),
         }
     }
