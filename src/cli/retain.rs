@@ -2,11 +2,11 @@
 
 use super::fault;
 use super::ledger::age;
-use super::place::{Place, store_in};
+use super::place::{Place, actor, store_in};
 use super::table::grouped;
 use super::usage::bar_style;
 use crate::clock::{Clock, SystemClock, Timestamp};
-use crate::store::{Retired, Store};
+use crate::store::{ChangeError, Retired, Store};
 use indicatif::ProgressBar;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -48,7 +48,7 @@ pub fn run(arguments: &Arguments) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn retire(store: &mut Store, arguments: &Arguments) -> Result<Retired, crate::store::StoreError> {
+fn retire(store: &mut Store, arguments: &Arguments) -> Result<Retired, ChangeError> {
     let micros = i64::try_from(arguments.older_than.as_micros()).unwrap_or(i64::MAX);
     let older_than = Timestamp(SystemClock.now().as_micros().saturating_sub(micros));
     let would = store.retirable(older_than)?;
@@ -58,5 +58,7 @@ fn retire(store: &mut Store, arguments: &Arguments) -> Result<Retired, crate::st
     let bar = ProgressBar::new(would.events).with_style(bar_style("events dropped"));
     let retired = store.retire(older_than, &mut |dropped| bar.set_position(dropped));
     bar.finish_and_clear();
-    retired
+    let retired = retired?;
+    store.change(SystemClock.now(), &actor(), |changes| changes.retired(&retired))?;
+    Ok(retired)
 }

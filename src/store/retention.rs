@@ -6,11 +6,12 @@
 
 use super::names::NameKind;
 use super::vocabulary::TimeUnit;
-use super::{Store, StoreError, budgets, saturate, write_transaction};
+use super::{ChangeError, Changes, Store, StoreError, budgets, saturate, write_transaction};
 use crate::budget::account::BudgetId;
 use crate::clock::Timestamp;
 use crate::ids::id_at;
 use rusqlite::{Connection, OptionalExtension, params};
+use serde_json::json;
 use std::collections::{BTreeMap, HashSet};
 
 /// Events of one transaction.
@@ -67,6 +68,15 @@ impl Store {
         self.interner.forget();
         self.checkpoint()?;
         Ok(retired)
+    }
+}
+
+impl Changes<'_> {
+    /// A line in the audit log: who dropped how much of what.
+    pub fn retired(&self, retired: &Retired) -> Result<(), ChangeError> {
+        let id = self.word(NameKind::Word, "retention")?;
+        let detail = json!({ "before": retired.before.to_rfc3339(), "events": retired.events, "names": retired.names });
+        self.note("retain", id, &detail)
     }
 }
 
@@ -207,6 +217,17 @@ mod tests {
         let connection = rusqlite::Connection::open(store.path()).unwrap();
         connection.execute("UPDATE usage_day_user SET calls = calls + 1 WHERE t >= 1795219200", []).unwrap();
         assert!(!reader.verify(&mut |_| {}).unwrap().is_clean(), "what is kept is still checked");
+    }
+
+    #[test]
+    fn who_dropped_what_is_in_the_audit_log() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = Store::open(dir.path(), NOON).unwrap();
+        let retired = Retired { before: NOON, events: 7, names: 2 };
+        store.change(NOON, "command line, uid 5", |changes| changes.retired(&retired)).unwrap();
+        let line = Reader::open(dir.path()).unwrap().audit(None, 1).unwrap().remove(0);
+        assert_eq!((line.action.as_str(), line.actor.as_str()), ("retain", "command line, uid 5"));
+        assert!(line.detail.contains("\"events\":7"), "{}", line.detail);
     }
 
     #[test]
