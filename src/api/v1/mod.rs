@@ -264,7 +264,9 @@ async fn answered(
         }
     });
     let (answer, replayed) = done.await.map_err(|_| Problem::busy("the question was broken off", 1))??;
-    if endpoint.method == "GET" && unchanged.is_some() && unchanged == answer.etag {
+    // A budget's tag is that of its definition, and what was spent of it changes.
+    let whole = endpoint.about != About::Budget;
+    if whole && endpoint.method == "GET" && unchanged.is_some() && unchanged == answer.etag {
         return Ok(StatusCode::NOT_MODIFIED.into_response());
     }
     Ok(answer.into_response(replayed))
