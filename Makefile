@@ -58,8 +58,15 @@ sbom: ## the bill of materials of the binary: target/sbom
 coverage: ## what the tests run of the code, by floors
 	tools/coverage $(ARGS)
 
-torture: ## the simulation of budgets and ledger, 10,000 seeds instead of 200
+torture: ## 1,000 kills, 40 stops, and the simulation of budgets and ledger, 10,000 seeds instead of 200
 	FAREBOX_SEEDS=10000 $(CARGO) test --lib -- --nocapture ledger::tests::simulation
+	FAREBOX_KILLS=$${FAREBOX_KILLS:-1000} $(CARGO) test --test house -- --nocapture --test-threads=1 torture::
+
+soak: ## 30 minutes among changes: nothing grows, everything adds up (FAREBOX_SOAK_SECONDS=1800)
+	FAREBOX_SOAK_SECONDS=$${FAREBOX_SOAK_SECONDS:-1800} $(CARGO) test --test house -- --nocapture torture::soak
+
+million: ## a million metered calls, then `ledger verify` (ARGS=20000 for fewer)
+	$(CARGO) bench --bench million -- $(ARGS)
 
 test-clients: ## the real SDKs against the simulated provider
 	@if [ -x tests/sdk/run ]; then $(CARGO) build --quiet && tests/sdk/run; else echo "tests/sdk/run is not here yet"; fi

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
@@ -29,7 +30,11 @@ pub struct Furnishing {
     simulator: SimulatorSettings,
     rules: Option<String>,
     catalog: Option<String>,
+    limits: Limits,
 }
+
+/// What the machine grants a process: a resource of `setrlimit`, and how much of it.
+type Limits = Vec<(libc::__rlimit_resource_t, u64)>;
 
 /// A Farebox with three providers, `openai` (the default), `anthropic` and `gemini`, which are all one simulator.
 pub fn shop() -> Furnishing {
@@ -82,6 +87,12 @@ impl Furnishing {
         self
     }
 
+    /// The node gets no more of this (`libc::RLIMIT_NOFILE`), until [`Shop::lift_limits`] and a start.
+    pub fn with_limit(mut self, resource: libc::__rlimit_resource_t, most: u64) -> Furnishing {
+        self.limits.push((resource, most));
+        self
+    }
+
     pub async fn open(mut self) -> Shop {
         let simulator = start(self.simulator.clone()).await.unwrap();
         let directory = tempfile::tempdir().unwrap();
@@ -95,7 +106,8 @@ impl Furnishing {
             write_rules(directory.path(), rules);
         }
         let variables = self.variables;
-        let mut shop = Shop { simulator, directory, variables, running: None };
+        let limits = self.limits;
+        let mut shop = Shop { simulator, directory, variables, limits, running: None };
         shop.start();
         shop
     }
@@ -119,6 +131,7 @@ pub struct Shop {
     pub simulator: Running,
     directory: TempDir,
     variables: Vec<(String, String)>,
+    limits: Limits,
     running: Option<Process>,
 }
 
@@ -144,6 +157,7 @@ impl Shop {
         command.env("FAREBOX_DATA_DIR", self.data_dir()).envs(self.variables.iter().cloned());
         command.arg("serve").arg("--config").arg(self.directory.path().join("farebox.yaml"));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        bind(&mut command, self.limits.clone());
         let mut child = command.spawn().expect("the farebox binary");
         let written = kept_of(child.stdout.take().unwrap());
         let (log, (told, listening)) = (Arc::new(Mutex::new(String::new())), mpsc::channel());
@@ -291,11 +305,34 @@ impl Shop {
         self.running.as_ref().map(|process| process.log.lock().unwrap().clone()).unwrap_or_default()
     }
 
+    /// From the next start on, it gets what everybody gets.
+    pub fn lift_limits(&mut self) {
+        self.limits.clear();
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process().child.id()
+    }
+
     /// The most that was ever resident, in bytes (Linux).
     pub fn memory_peak(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process().child.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");
+        self.memory_of("VmHWM:")
+    }
+
+    /// What is resident now, in bytes (Linux).
+    pub fn memory(&self) -> u64 {
+        self.memory_of("VmRSS:")
+    }
+
+    fn memory_of(&self, what: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(what)).expect("a size");
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+    }
+
+    /// Files and sockets that it has open (Linux).
+    pub fn files_open(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()
     }
 
     /// What it wrote to standard output.
@@ -317,6 +354,27 @@ impl Drop for Shop {
             let _ = process.child.kill();
             let _ = process.child.wait();
         }
+    }
+}
+
+/// Has the child take these limits upon itself. A write beyond a limit of size is an error then, and no signal.
+fn bind(command: &mut Command, limits: Limits) {
+    if limits.is_empty() {
+        return;
+    }
+    // SAFETY: between fork and exec, both calls are plain system calls that touch no memory of ours.
+    #[expect(unsafe_code, reason = "only the child can limit itself before it is another program")]
+    unsafe {
+        command.pre_exec(move || {
+            libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
+            for (resource, most) in &limits {
+                let limit = libc::rlimit { rlim_cur: *most, rlim_max: *most };
+                if libc::setrlimit(*resource, &limit) != 0 {
+                    return Err(std::io::Error::last_os_error());
+                }
+            }
+            Ok(())
+        });
     }
 }
 
