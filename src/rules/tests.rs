@@ -222,7 +222,14 @@ fn the_explanation_is_the_decision() {
             [("research", true, 0), ("research", false, 9), ("support", true, 9), ("design", true, 10)]
         {
             let asked = asked(&catalog, team, 60_000, 100_000);
-            let question = Question { input_is_counted: counted, ..asked.question() };
+            // The one that the examples are about.
+            let model = catalog.resolve("openai", "gpt-5.4").unwrap().model;
+            let question = Question {
+                input_is_counted: counted,
+                upstream_model: Some("gpt-5.4"),
+                model: Some(&model),
+                ..asked.question()
+            };
             let mut balances = untouched(&rules.instances(&question));
             balances.iter_mut().for_each(|(_, balance)| balance.spent = balance.limit / 10 * share);
             let (explained, tried) = rules.explain(&question, &balances);
@@ -269,6 +276,37 @@ fn a_top_up_raises_the_limit_at_its_date() {
     assert_eq!(limit("2026-05-31T21:59:59Z"), 1);
     assert_eq!(limit("2026-05-31T22:00:00Z"), 5, "midnight in Berlin");
     assert_eq!(limit("2026-06-02T00:00:00Z"), 7);
+}
+
+/// A line from the window's beginning through now to its end, in whole numbers; in the first twentieth nobody can tell.
+#[test]
+fn a_budget_is_projected_to_run_out_when_its_pace_reaches_the_limit_before_its_end() {
+    let rules = rules(
+        "budgets:\n  - {name: june, window: month, limit: 300 USD}\nblocks:\n  - {name: slower, when: {budget: {name: june, projected_to_run_out: true}}}\n",
+    );
+    let catalog = shipped().unwrap();
+    let asked = asked(&catalog, "a", 1, 1);
+    let runs_out = |at: &str, milli_usd: u128| {
+        let now = Timestamp(at.parse::<jiff::Timestamp>().unwrap().as_microsecond());
+        let question = Question { now, ..asked.question() };
+        let mut balances = untouched(&rules.instances(&question));
+        balances[0].1.spent = milli_usd * 1_000_000_000;
+        rules.decide(&question, &balances).rule.as_deref() == Some("slower")
+    };
+    // Half of June: half of the limit lasts exactly.
+    assert!(!runs_out("2026-06-16T00:00:00Z", 150_000) && runs_out("2026-06-16T00:00:00Z", 150_001));
+    // A tenth: 30 dollars.
+    assert!(!runs_out("2026-06-04T00:00:00Z", 30_000) && runs_out("2026-06-04T00:00:00Z", 30_001));
+    // The first twentieth is a day and a half; what is gone by then has run out all the same.
+    assert!(!runs_out("2026-06-02T11:59:59Z", 299_000) && runs_out("2026-06-02T12:00:00Z", 299_000));
+    assert!(runs_out("2026-06-01T00:00:00Z", 300_000));
+    // The last moment: only what is above the limit already.
+    assert!(!runs_out("2026-06-30T23:59:59Z", 299_990) && runs_out("2026-06-30T23:59:59Z", 300_000));
+    // Once it holds, more spent at the same moment does not end it, and a later moment with as much spent may.
+    for at in ["2026-06-02T12:00:00Z", "2026-06-10T07:00:00Z", "2026-06-29T00:00:00Z"] {
+        let first = (0..300_000).step_by(500).find(|spent| runs_out(at, *spent)).unwrap();
+        assert!((first..300_000).step_by(5_000).all(|spent| runs_out(at, spent)), "{at} from {first}");
+    }
 }
 
 #[test]

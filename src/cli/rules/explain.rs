@@ -17,7 +17,7 @@ pub struct Arguments {
     /// Who calls, as `field=value`: `team=research`, `key=on-call`, `tag.job=bulk` (may be repeated).
     #[arg(long, value_name = "FIELD=VALUE")]
     caller: Vec<String>,
-    /// What is asked for, as in a test's `request:`: `model=gpt-5`, `input_tokens=20k`, `stream=true` (may be repeated).
+    /// What is asked for, as in a test's `request:`: `model=gpt-5.4`, `input_tokens=20k`, `stream=true` (may be repeated).
     #[arg(long, value_name = "KEY=VALUE")]
     request: Vec<String>,
     /// What was spent before, as `budget=amount`: `research-month=400 USD` (may be repeated).

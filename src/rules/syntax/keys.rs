@@ -291,7 +291,7 @@ pub const REQUEST: Table = Table {
     called: "a test's request",
     fields: false,
     keys: &[
-        key("model", Shape::One(Scalar::Model), "`gpt-5`, or `provider/model`."),
+        key("model", Shape::One(Scalar::Model), "`gpt-5.4`, or `provider/model`."),
         key("provider", Shape::One(Scalar::Provider), "If not the first that has the model."),
         key("operation", Shape::One(Scalar::Operation), "`chat` by default."),
         key("stream", Shape::One(Scalar::Yes), "The answer is streamed."),

@@ -6,6 +6,7 @@ use super::section::Notes;
 use super::{Known, Written};
 use crate::budget::Budget;
 use crate::budget::window::WindowRule;
+use crate::catalog::{Catalog, Offer};
 use crate::rules::condition::Measure;
 use crate::rules::set::Told;
 use crate::yaml::nearest;
@@ -18,6 +19,7 @@ pub fn between(written: &mut Written, known: &Known<'_>, notes: &Notes) {
     alerts(written, known, notes);
     same_budgets(written, notes);
     models(written, known, notes);
+    retiring(written, known, notes);
     providers(written, known, notes);
     reach::unreachable(written, notes);
     reach::circles(written, notes);
@@ -137,10 +139,7 @@ fn same_budgets(written: &Written, notes: &Notes) {
 fn models(written: &Written, known: &Known<'_>, notes: &Notes) {
     let Some(catalog) = known.catalog else { return };
     for (name, place) in &written.places.models {
-        let named = name.split_once('/').and_then(|(provider, model)| catalog.resolve(provider, model));
-        let offer =
-            named.or_else(|| catalog.providers_of(name).first().and_then(|provider| catalog.resolve(provider, name)));
-        match offer {
+        match offer(catalog, name) {
             None => {
                 let models = catalog.models(None);
                 let remedy = match nearest(name, models.iter().map(|model| &*model.id)) {
@@ -154,6 +153,23 @@ fn models(written: &Written, known: &Known<'_>, notes: &Notes) {
                 notes.warning(*place, what, "add its rates to a catalog of your own, or write `unpriced: admit`");
             }
             Some(_) => {}
+        }
+    }
+}
+
+fn offer(catalog: &Catalog, name: &str) -> Option<Offer> {
+    let named = name.split_once('/').and_then(|(provider, model)| catalog.resolve(provider, model));
+    named.or_else(|| catalog.providers_of(name).first().and_then(|provider| catalog.resolve(provider, name)))
+}
+
+/// A swap whose every target has a day of retirement: from the last of these days on it would do nothing, unseen.
+fn retiring(written: &Written, known: &Known<'_>, notes: &Notes) {
+    let Some(catalog) = known.catalog else { return };
+    for (rule, place) in written.rules.swaps.iter().zip(&written.places.swaps) {
+        let days: Option<Vec<Arc<str>>> = rule.to.iter().map(|to| offer(catalog, to)?.model.retired.clone()).collect();
+        if let Some(last) = days.and_then(|days| days.into_iter().max()) {
+            let what = format!("the targets of `{}` are all retired by {last}: then it swaps nothing", rule.head.name);
+            notes.warning(*place, what, "add a model that stays to `to:`; `farebox catalog list` names them");
         }
     }
 }
