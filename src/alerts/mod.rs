@@ -9,6 +9,8 @@ mod send;
 use crate::clock::{Clock, Timestamp};
 use crate::secret::Secret;
 use crate::store::{Alert, Delivery, Outbox, StoreError};
+use crate::telemetry::Telemetry;
+use crate::telemetry::alerts::Told;
 use send::{Failed, Sender};
 use std::path::Path;
 use std::sync::Arc;
@@ -33,6 +35,17 @@ pub struct Settings {
 pub struct Receiver {
     pub name: Arc<str>,
     pub way: Way,
+    /// What leads to it; `None`: straight out.
+    pub egress: Option<Egress>,
+}
+
+/// A proxy that is asked to CONNECT.
+#[derive(Clone, Debug)]
+pub struct Egress {
+    pub host: String,
+    pub port: u16,
+    /// `user:password`
+    pub credentials: Option<Secret<String>>,
 }
 
 #[derive(Clone, Debug)]
@@ -49,14 +62,22 @@ pub struct Postman {
     settings: Settings,
     sender: Sender,
     clock: Arc<dyn Clock>,
+    telemetry: Arc<Telemetry>,
     /// The store's last failure, told once.
     failing: bool,
 }
 
 impl Postman {
-    pub fn new(settings: Settings, data_dir: &Path, clock: Arc<dyn Clock>) -> Result<Postman, StoreError> {
+    pub fn new(
+        settings: Settings,
+        data_dir: &Path,
+        clock: Arc<dyn Clock>,
+        telemetry: Arc<Telemetry>,
+    ) -> Result<Postman, StoreError> {
         let outbox = Outbox::open(data_dir, clock.now())?;
-        Ok(Postman { outbox, settings, sender: Sender::new(), clock, failing: false })
+        telemetry.metrics.alerts.begin_at_zero(settings.receivers.iter().map(|receiver| &*receiver.name));
+        telemetry.metrics.alerts.waiting(outbox.waiting()?);
+        Ok(Postman { outbox, settings, sender: Sender::new(), clock, telemetry, failing: false })
     }
 
     /// `receivers_of`: by the rules in force.
@@ -83,8 +104,11 @@ impl Postman {
             return Ok(());
         }
         for delivery in self.outbox.take_due(now, later(now, TAKEN_FOR))? {
+            // As long as a receiver is slow, the number is true.
+            self.telemetry.metrics.alerts.waiting(self.outbox.waiting()?);
             self.deliver(&delivery).await?;
         }
+        self.telemetry.metrics.alerts.waiting(self.outbox.waiting()?);
         Ok(())
     }
 
@@ -92,19 +116,23 @@ impl Postman {
         let Delivery { alert, receiver, attempts } = delivery;
         let known = self.settings.receivers.iter().find(|known| known.name == *receiver);
         let sent = match known {
-            Some(known) => self.sender.send(&known.way, alert).await,
+            Some(known) => self.sender.send(known, alert).await,
             None => Err(Failed::gone("no receiver of this name is configured under `alerts.receivers`")),
         };
         let now = self.clock.now();
         let id = message::id(alert);
+        let known = known.map(|known| &*known.name);
+        let counted = &self.telemetry.metrics.alerts;
         let Failed { why, again } = match sent {
             Ok(()) => {
+                counted.told(known, Told::Delivered);
                 tracing::info!(alert = id, receiver = &**receiver, attempts = attempts + 1, "an alert was delivered");
                 return self.outbox.delivered(delivery, now);
             }
             Err(failed) => failed,
         };
         let next = (again && attempts + 1 < ATTEMPTS_MAX).then(|| later(now, pause(*attempts)));
+        counted.told(known, if next.is_some() { Told::Failed } else { Told::GivenUp });
         match next {
             Some(_) => {
                 tracing::warn!(alert = id, receiver = &**receiver, attempts = attempts + 1, why, "not delivered")

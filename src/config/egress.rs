@@ -64,7 +64,7 @@ pub fn chosen(
 }
 
 /// As the variables say it. Our own machine is never reached through a proxy.
-fn customary(base: &BaseUrl, variables: &BTreeMap<String, String>, notes: &Notes) -> Option<EgressProxy> {
+pub(super) fn customary(base: &BaseUrl, variables: &BTreeMap<String, String>, notes: &Notes) -> Option<EgressProxy> {
     let names = if base.https { ["https_proxy", "HTTPS_PROXY"] } else { ["http_proxy", "HTTP_PROXY"] };
     let set = |name: &&str| variables.get(*name).filter(|text| !text.trim().is_empty());
     let name = names.iter().find(|name| set(name).is_some())?;
@@ -75,7 +75,7 @@ fn customary(base: &BaseUrl, variables: &BTreeMap<String, String>, notes: &Notes
     match url(set(name)?.trim()) {
         Ok(proxy) => Some(proxy),
         Err(wrong) => {
-            let what = format!("it {}, and providers would be reached through it", wrong.what);
+            let what = format!("it {}, and providers and receivers of alerts would be reached through it", wrong.what);
             let remedy = format!("{}; or give the providers `proxy: none`", wrong.remedy);
             notes.fault(&Origin::Variable((*name).to_owned()), what, remedy);
             None

@@ -2,11 +2,13 @@
 //! variable or a file; a webhook without a secret in it may stand in the configuration.
 
 use super::check::Variables;
+use super::egress;
 use super::file::Written;
 use super::section::{Notes, Placed, Section};
 use super::tree::{Origin, Shape};
 use super::values::{self, Read, Wrong};
-use crate::alerts::{Receiver, Settings, Way};
+use crate::alerts::{Egress, Receiver, Settings, Way};
+use crate::proxy::settings::EgressProxy;
 use crate::secret::Secret;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -116,9 +118,21 @@ pub fn settings(written: &[WrittenReceiver], variables: &Variables, notes: &Note
                 None
             }
         };
-        receivers.extend(way.map(|way| Receiver { name: Arc::from(name.value.as_str()), way }));
+        receivers.extend(way.map(|way| {
+            let (Way::Slack { url } | Way::Webhook { url, .. }) = &way;
+            let egress = through(url, variables, notes);
+            Receiver { name: Arc::from(name.value.as_str()), way, egress }
+        }));
     }
     Settings { receivers }
+}
+
+/// As providers without a `proxy:` of their own are reached.
+fn through(url: &Secret<String>, variables: &Variables, notes: &Notes) -> Option<Egress> {
+    let uri = url.expose().parse::<http::Uri>().ok()?;
+    let base = values::base_url(&format!("{}://{}", uri.scheme_str()?, uri.authority()?)).ok()?;
+    let EgressProxy { host, port, credentials } = egress::customary(&base, variables, notes)?;
+    Some(Egress { host, port, credentials })
 }
 
 fn look_up(path: &str, found: &Placed<Found>, variables: &Variables, notes: &Notes) -> Option<Secret<String>> {

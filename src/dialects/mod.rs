@@ -257,6 +257,17 @@ pub struct Observation {
     pub pending: bool,
 }
 
+impl Observation {
+    /// Background work or a batch that came to its good end and does not say what it used.
+    pub fn is_done_without_usage(&self) -> bool {
+        // OpenAI's word; the other dialects' batches have their usage in another document.
+        self.finish_reason.as_deref() == Some("completed")
+            && !self.pending
+            && self.error_code.is_none()
+            && !self.usage_is_final
+    }
+}
+
 /// Output text kept for counting, bounded: past [`OutputText::KEPT_BYTES_MAX`] only its length is.
 #[derive(Clone, Debug, Default)]
 pub struct OutputText {

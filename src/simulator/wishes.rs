@@ -12,7 +12,7 @@
 //! | `x-sim-reasoning-tokens` | N | so many tokens of reasoning before the output |
 //! | `x-sim-service-tier` | text | the tier that the response says was billed |
 //! | `x-sim-response-model` | text | the model that the response says answered |
-//! | `x-sim-usage` | `none` | usage is not reported |
+//! | `x-sim-usage` | `none` | usage is not reported, of a batch neither |
 //! | `x-sim-first-byte-ms`, `x-sim-chunk-ms` | ms | pauses before the head and before each chunk |
 //! | `x-sim-stall-after` | N chunks | then silence until the client leaves |
 //! | `x-sim-cut-after` | N chunks | then the connection ends, in the middle of the body |

@@ -67,6 +67,14 @@ impl Outbox {
         next.map(|next: Option<i64>| next.map(Timestamp)).map_err(StoreError::sqlite("look for due alerts"))
     }
 
+    /// Deliveries that are still to be made.
+    pub fn waiting(&self) -> Result<u32, StoreError> {
+        self.connection
+            .prepare_cached("SELECT count(*) FROM alert_deliveries WHERE next_us IS NOT NULL")
+            .and_then(|mut count| count.query_row([], |row| row.get(0)))
+            .map_err(StoreError::sqlite("count waiting alerts"))
+    }
+
     pub fn delivered(&self, delivery: &Delivery, now: Timestamp) -> Result<(), StoreError> {
         self.note(delivery, "delivered_us = ?4, next_us = NULL, error = NULL", Some(now), None)
     }

@@ -177,3 +177,73 @@ fn shown_if_known<S: Serializer>(value: &Option<impl Display>, serializer: S) ->
         None => serializer.serialize_none(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::event::Outcome;
+    use crate::store::fixtures::call;
+    use crate::tenants::Caller;
+    use crate::tokens::usage::{Kind, TokenUsage, UsageSource};
+
+    const AT: Timestamp = Timestamp(1_795_302_453_000_000);
+
+    fn said(event: &Event, beside: &Beside, json: bool) -> String {
+        let mut text = Vec::new();
+        write(&mut text, event, beside, json);
+        String::from_utf8(text).unwrap()
+    }
+
+    fn finished() -> Event {
+        let mut event = call(AT, 1).costing(75_000_000);
+        event.opening.provider = "openai".into();
+        event.opening.upstream_model = Some("gpt-4o".into());
+        event.opening.caller =
+            Arc::new(Caller { team: Some("search".into()), key: Some("nightly".into()), ..Caller::default() });
+        event.closing.ended_at = Timestamp(AT.0 + 12_000);
+        event.closing.status = Some(200);
+        event.closing.outcome = Outcome::Ok;
+        event.closing.usage_source = UsageSource::Reported;
+        event.closing.usage = TokenUsage::ZERO.with(Kind::Input, 10).with(Kind::Output, 5);
+        event
+    }
+
+    #[test]
+    fn a_person_reads_a_call_in_one_line() {
+        let event = finished();
+        let line = said(&event, &Beside::default(), false);
+        let expected = format!(
+            "2026-11-21T23:07:33.012000Z 200 chat         openai/gpt-4o in 10 out 5 (reported) $0.000075 12 ms ok  search/nightly {}\n",
+            event.opening.exchange
+        );
+        assert_eq!(line, expected);
+    }
+
+    #[test]
+    fn what_a_rule_did_what_is_not_known_and_what_went_wrong_are_said() {
+        let mut event = finished();
+        event.opening.caller = Arc::default();
+        event.opening.decision = "swap".into();
+        event.opening.rule = Some("research-saves".into());
+        event.closing.status = None;
+        event.closing.outcome = Outcome::ProviderCut;
+        event.closing.pricing = Pricing::Unpriced(crate::catalog::Unpriced::UnknownModel);
+        let beside = Beside { detail: Some("the connection was reset".into()), ..Beside::default() };
+        let line = said(&event, &beside, false);
+        assert!(line.contains("Z --- chat ") && line.contains(" unpriced 12 ms "), "{line}");
+        let end = format!("  {} swap by research-saves: the connection was reset\n", event.opening.exchange);
+        assert!(line.ends_with(&end) && line.lines().count() == 1, "{line}");
+    }
+
+    #[test]
+    fn text_and_json_tell_of_the_same_call() {
+        let event = finished();
+        let json: serde_json::Value = serde_json::from_str(&said(&event, &Beside::default(), true)).unwrap();
+        let text = said(&event, &Beside::default(), false);
+        for field in ["timestamp", "exchange_id", "outcome", "provider", "usage_source", "cost_usd", "team", "key"] {
+            let value = json[field].as_str().unwrap();
+            assert!(text.contains(value), "{field} {value} in {text}");
+        }
+    }
+}

@@ -4,8 +4,12 @@
 //! client sends is counted under `other`, so the number of series is bounded whoever calls. An attempt finds its series
 //! with one look-up ([`Row`]).
 
+mod money;
+
 use super::Beside;
+use super::alerts::Alerts;
 use super::budgets::{Budgets, RuleCounts};
+use super::late::{Corrected, LateUnread};
 use super::names::{self, Family, Kind};
 use super::otel::Conventions;
 use super::process::Process;
@@ -15,18 +19,17 @@ use crate::catalog::Pricing;
 use crate::clock::Timestamp;
 use crate::dialects::{Operation, RefusalKind};
 use crate::event::{Event, Outcome};
-use crate::money::Usd;
 use crate::tenants::KeyHealth;
-use crate::tokens::usage::{self, TokenUsage, UsageSource};
+use crate::tokens::usage::{TokenUsage, UsageSource};
+use money::{differ, saved_by_cache};
 use parking_lot::RwLock;
 use prometheus::core::Collector;
 use prometheus::{Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, Opts, Registry, TextEncoder};
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 /// A value that is neither configured nor in the catalog.
-const OTHER: &str = "other";
+pub(super) const OTHER: &str = "other";
 /// The caller has none.
 const NONE: &str = "none";
 
@@ -69,19 +72,6 @@ impl Reloaded {
     }
 }
 
-/// A later correction of what was counted; all of it differences.
-#[derive(Clone, Copy, Debug)]
-pub struct Corrected<'a> {
-    pub team: Option<&'a str>,
-    pub project: Option<&'a str>,
-    pub provider: &'a str,
-    /// As the catalog names it.
-    pub model: Option<&'a str>,
-    pub more: &'a TokenUsage,
-    pub less: &'a TokenUsage,
-    pub cost: Usd,
-}
-
 /// All metrics of the process.
 pub struct Metrics {
     registry: Registry,
@@ -97,6 +87,8 @@ pub struct Metrics {
     cost: Tally,
     savings: Tally,
     unpriced: Tally,
+    cost_differs: Tally,
+    late_unread: Tally,
     team_overflow: Arc<Cell>,
     project_overflow: Arc<Cell>,
     reloads: Tally,
@@ -114,6 +106,7 @@ pub struct Metrics {
     otlp_failures: Tally,
     pub spans_dropped: Arc<Cell>,
     pub otel_notes_dropped: Arc<Cell>,
+    pub otel_notes_broken: Arc<Cell>,
     pub requests_in_flight: Gauge,
     pub ledger_accepting: Gauge,
     pub ledger_store_faulty: Gauge,
@@ -128,6 +121,7 @@ pub struct Metrics {
     pub catalog_models: Gauge,
     catalog_updated: Gauge,
     pub rules_in_force: Gauge,
+    pub alerts: Alerts,
     pub budgets: Budgets,
     pub rules: RuleCounts,
 }
@@ -156,6 +150,7 @@ struct Shape {
     estimate_error: Histogram,
     usage_source: [Arc<Cell>; UsageSource::ALL.len()],
     unpriced: OnceLock<Arc<Cell>>,
+    cost_differs: OnceLock<Arc<Cell>>,
 }
 
 /// Kinds of tokens as the label `type` has them: disjoint, so they add up.
@@ -221,6 +216,8 @@ impl Metrics {
             cost: tally(names::COST)?,
             savings: tally(names::SAVINGS)?,
             unpriced: tally(names::UNPRICED)?,
+            cost_differs: tally(names::COST_DIFFERS)?,
+            late_unread: tally(names::LATE_UNREAD)?,
             team_overflow: overflow.cell(&["team"]),
             project_overflow: overflow.cell(&["project"]),
             reloads: tally(names::RELOADS)?,
@@ -238,6 +235,7 @@ impl Metrics {
             otlp_failures: tally(names::OTLP_FAILURES)?,
             spans_dropped: dropped.cell(&["spans"]),
             otel_notes_dropped: dropped.cell(&["notes"]),
+            otel_notes_broken: dropped.cell(&["faults"]),
             requests_in_flight: gauge(names::REQUESTS_IN_FLIGHT)?,
             ledger_accepting: gauge(names::LEDGER_ACCEPTING)?,
             ledger_store_faulty: gauge(names::LEDGER_STORE_FAULTY)?,
@@ -252,6 +250,7 @@ impl Metrics {
             catalog_models: gauge(names::CATALOG_MODELS)?,
             catalog_updated: gauge(names::CATALOG_UPDATED)?,
             rules_in_force: gauge(names::RULES_IN_FORCE)?,
+            alerts: Alerts::new(gauge(names::ALERTS_WAITING)?, tally(names::ALERT_DELIVERIES)?),
             budgets: registered(&registry, Budgets::new()?)?,
             rules: RuleCounts::new(tally(names::RULE_DECISIONS)?, tally(names::MODEL_SWAPS)?),
             registry,
@@ -336,6 +335,9 @@ impl Metrics {
             Pricing::Priced(cost) => {
                 row.cost.add(u64::try_from(cost.total.as_pico()).unwrap_or(0));
                 row.cache_savings.add(saved_by_cache(cost));
+                if closing.provider_cost.is_some_and(|theirs| differ(theirs, cost.total)) {
+                    row.shape.cost_differs(&self.cost_differs).add(1);
+                }
             }
             Pricing::Unpriced(_) => row.shape.unpriced(&self.unpriced).add(1),
             Pricing::Unmetered => {}
@@ -344,6 +346,11 @@ impl Metrics {
             row.swap_savings.add(u64::try_from(saved.as_pico()).unwrap_or(0));
         }
         self.timed(&row.shape, event);
+    }
+
+    /// A result of background work or of a batch was passed on and says nothing that could be booked.
+    pub fn late_unread(&self, provider: &str, why: LateUnread) {
+        self.late_unread.add(&[provider, why.name()], 1);
     }
 
     /// Background work or a batch came to more than was counted when it began. What it came to less stays: these series
@@ -438,6 +445,7 @@ impl Metrics {
             estimate_error: self.estimate_error.with_label_values(&[provider]),
             usage_source: UsageSource::ALL.map(|source| self.usage_source.cell(&[provider, source.name()])),
             unpriced: OnceLock::new(),
+            cost_differs: OnceLock::new(),
         };
         Arc::clone(self.shapes.write().entry(key).or_insert(Arc::new(shape)))
     }
@@ -468,6 +476,10 @@ impl Metrics {
                 self.usage_source.cell(&[provider, source.name()]);
             }
             self.unpriced.cell(&[provider, OTHER]);
+            self.cost_differs.cell(&[provider, OTHER]);
+            for why in LateUnread::ALL {
+                self.late_unread.cell(&[provider, why.name()]);
+            }
             self.provider_circuit.with_label_values(&[*provider]).set(0.0);
             self.provider_failures.with_label_values(&[*provider]).set(0.0);
             self.provider_key_refused.with_label_values(&[*provider]).set(0.0);
@@ -534,6 +546,10 @@ impl Shape {
     fn unpriced(&self, family: &Tally) -> &Cell {
         self.unpriced.get_or_init(|| family.cell(&[&self.provider, &self.model]))
     }
+
+    fn cost_differs(&self, family: &Tally) -> &Cell {
+        self.cost_differs.get_or_init(|| family.cell(&[&self.provider, &self.model]))
+    }
 }
 
 /// The label of a caller's team or project.
@@ -546,21 +562,6 @@ fn known<'a>(configured: &HashSet<Arc<str>>, overflow: &Cell, value: Option<&'a 
             OTHER
         }
     }
-}
-
-/// What cache reads would have cost more at the input's rate, pico-dollars; 0 where that rate was not used and so is not
-/// known.
-fn saved_by_cache(cost: &crate::catalog::Cost) -> u64 {
-    let rate = |kind: usage::Kind| {
-        cost.rates.iter().find(|(one, _)| *one == kind).map(|(_, rate)| u128::from(rate.as_femto()))
-    };
-    let Some(input) = rate(usage::Kind::Input) else { return 0 };
-    let saved = cost.by_kind.iter().filter(|(kind, _)| kind.is_cache_read()).map(|(kind, paid)| {
-        let paid = u128::try_from(paid.as_pico()).unwrap_or(0);
-        let cached = rate(*kind).filter(|cached| *cached > 0);
-        cached.map_or(0, |cached| (paid * input / cached).saturating_sub(paid))
-    });
-    u64::try_from(saved.sum::<u128>()).unwrap_or(0)
 }
 
 fn options(family: &Family) -> Opts {

@@ -1,6 +1,8 @@
 //! Log lines, metrics and traces. One emit an attempt: [`Telemetry::settled`] feeds them all.
 
+pub mod alerts;
 pub mod budgets;
+mod late;
 mod line;
 pub mod log;
 pub mod metrics;
@@ -10,8 +12,9 @@ mod process;
 mod room;
 pub mod series;
 
+pub use late::{Corrected, LateUnread};
 pub use log::{Log, LogFormat, LogSettings};
-pub use metrics::{Corrected, Metrics, MetricsSettings, Reloaded};
+pub use metrics::{Metrics, MetricsSettings, Reloaded};
 pub use otel::Otel;
 
 use crate::event::Event;

@@ -73,6 +73,10 @@ families! {
         "How far the estimate before a call was from its cost: |estimate - cost| / cost.";
     UNPRICED = Kind::Counter, "farebox_unpriced_requests_total", ["provider", "model"],
         "Attempts for which no price is known: their cost is in no sum. A model that is not in the catalog is `other`.";
+    COST_DIFFERS = Kind::Counter, "farebox_provider_cost_differs_total", ["provider", "model"],
+        "Calls whose cost as the provider itself reports it is more than 1 % from ours; the ledger keeps both (`provider_cost_usd`).";
+    LATE_UNREAD = Kind::Counter, "farebox_late_results_unread_total", ["provider", "why"],
+        "Results of background work and batches that were passed on and could not be booked: no_usage (the provider reports none), too_large (more than 16 MiB as one JSON document), unread (its encoding is not known, or broken).";
     BUDGET_LIMIT = Kind::Gauge, "farebox_budget_limit_usd", ["budget", "scope", "window"],
         "The limit in force of a budget in dollars; of each of its instances (`for_each`), at most the 300 used most.";
     BUDGET_SPENT = Kind::Gauge, "farebox_budget_spent_usd", ["budget", "scope", "window"],
@@ -87,6 +91,10 @@ families! {
         "Charged since the budget was first shown by this process, over all windows; never falls, so it is what `rate()` is for.";
     BUDGET_THRESHOLD = Kind::Gauge, "farebox_budget_threshold_ratio", ["budget", "scope", "window", "threshold"],
         "The thresholds of the rules file, as a share of the limit; `threshold` in percent.";
+    ALERTS_WAITING = Kind::Gauge, "farebox_alert_deliveries_waiting", [],
+        "Messages to receivers (`alerts.receivers`) that passed thresholds owe and that were not delivered yet.";
+    ALERT_DELIVERIES = Kind::Counter, "farebox_alert_deliveries_total", ["receiver", "result"],
+        "Attempts to tell a receiver of a passed threshold: delivered, failed (tried again), given_up. `other` is not configured.";
     RULE_DECISIONS = Kind::Counter, "farebox_rule_decisions_total", ["rule", "action"],
         "Requests that a rule changed, warned of or refused, or that a budget had no room for (`rule` is its name, `action` block): warn, swap, clamp, reroute, limit, block.";
     MODEL_SWAPS = Kind::Counter, "farebox_model_swaps_total", ["rule", "team", "from_model", "to_model"],
@@ -96,9 +104,9 @@ families! {
     PROVIDER_FAILURES = Kind::Gauge, "farebox_provider_failures_in_a_row", ["provider"],
         "Failed attempts since the last good one.";
     PROVIDER_KEY_REFUSED = Kind::Gauge, "farebox_provider_key_refused", ["provider"],
-        "1 while the provider's last answer to a call with Farebox's own key was 401, 402 or 403; callers' own keys do not count.";
+        "Calls fail: 1 while the provider's last answer to a call with any of Farebox's own keys was 401, 402 or 403. Callers' own keys do not count.";
     PROVIDER_KEY_STATE = Kind::Gauge, "farebox_provider_key_state", ["provider", "key", "state"],
-        "1 for the state that one of Farebox's own keys is in: valid, cooling (429), invalid (401, or 403 again and again), expired; 0 for the others. `configured` is the configuration's.";
+        "A key is out of use, and calls may go on with another: 1 for the state that one of Farebox's own keys is in: valid, cooling (429), invalid (401, or 403 again and again), expired; 0 for the others. `configured` is the configuration's.";
     LEDGER_ACCEPTING = Kind::Gauge, "farebox_ledger_accepting", [],
         "1 while the ledger admits requests.";
     LEDGER_STORE_FAULTY = Kind::Gauge, "farebox_ledger_store_faulty", [],
@@ -136,7 +144,7 @@ families! {
     OTLP_FAILURES = Kind::Counter, "farebox_otlp_export_failures_total", ["signal"],
         "Batches that an OpenTelemetry collector did not take: traces, metrics. Spans of such a batch are lost; metrics are sent again with the next.";
     TELEMETRY_DROPPED = Kind::Counter, "farebox_telemetry_dropped_total", ["what"],
-        "What had no room to wait: spans (the collector is slower than they are made), notes (of calls that are in no trace and no `gen_ai_*` metric).";
+        "What had no room to wait: spans (the collector is slower than they are made), notes (of calls that are in no trace and no `gen_ai_*` metric); and faults (calls whose telling broke down).";
     BUILD_INFO = Kind::Gauge, "farebox_build_info", ["version"],
         "Always 1; which build runs.";
     PROCESS_CPU = Kind::Counter, "process_cpu_seconds_total", [],

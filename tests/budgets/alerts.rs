@@ -1,6 +1,7 @@
 //! People are told: a threshold that is passed reaches its receivers, also when they are away, also across a kill.
 
 use super::{bounded, cost_pico, usd};
+use crate::support::egress::egress;
 use crate::support::{Shop, shop};
 use axum::Router;
 use axum::extract::State;
@@ -128,6 +129,49 @@ async fn what_a_receiver_did_not_take_comes_again_under_its_id_also_after_a_kill
     for secret in ["secret-part", "canary-token"] {
         assert!(!shop.log().contains(secret), "{}", shop.log());
     }
+}
+
+/// The line of a metric that begins so.
+async fn until_shown(shop: &Shop, line: &str) {
+    let until = Instant::now() + Duration::from_secs(20);
+    loop {
+        let told = shop.admin("/metrics").answered().await.text();
+        if told.lines().any(|shown| shown == line) {
+            return;
+        }
+        let ours: Vec<_> = told.lines().filter(|shown| shown.starts_with("farebox_alert")).collect();
+        assert!(Instant::now() < until, "{line} in {ours:#?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn receivers_are_reached_through_the_egress_proxy_and_what_waits_and_fails_is_counted() {
+    let pager = Receiver::answering(503).await;
+    let egress = egress(200).await;
+    egress.lead_to(pager.url["http://".len()..].split('/').next().unwrap().parse().unwrap());
+    let shop = shop()
+        .with_setting("alerts: {receivers: [{name: pager, webhook: 'http://alerts.corp.example/hook?key=canary'}]}")
+        .with_variable("http_proxy", &format!("http://ann:secret@{}", egress.address))
+        .with_rules(&rules().replace(", receivers: [finops]", ""))
+        .open()
+        .await;
+    until_shown(&shop, "farebox_alert_deliveries_total{receiver=\"pager\",result=\"delivered\"} 0").await;
+    assert_eq!(bounded(&shop, 20, false).with("x-farebox-user", "ann").answered().await.status, 200);
+    pager.until(&shop, |got| !got.is_empty()).await;
+    let head = egress.heads().remove(0);
+    assert!(
+        head.starts_with("connect alerts.corp.example:80 ") && head.contains("proxy-authorization: basic "),
+        "{head}"
+    );
+    until_shown(&shop, "farebox_alert_deliveries_waiting 1").await;
+    pager.answer(200);
+    until_shown(&shop, "farebox_alert_deliveries_total{receiver=\"pager\",result=\"delivered\"} 1").await;
+    until_shown(&shop, "farebox_alert_deliveries_waiting 0").await;
+    let told = shop.admin("/metrics").answered().await.text();
+    let failed = told.lines().find(|line| line.contains("receiver=\"pager\",result=\"failed\"")).unwrap();
+    assert!(!failed.ends_with(" 0"), "{failed}");
+    assert!(!shop.log().contains("canary") && !shop.log().contains("secret"), "{}", shop.log());
 }
 
 #[tokio::test]

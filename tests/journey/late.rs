@@ -94,6 +94,28 @@ async fn a_batch_is_booked_once_when_it_is_seen_to_be_done() {
     assert_eq!(booked[0].cost.unwrap().as_pico(), 200 * 75_000 + 40 * 300_000);
 }
 
+/// Many that speak OpenAI's dialect have batches without `usage`: unknown is not zero, and not silent.
+#[tokio::test]
+async fn a_batch_that_is_done_and_does_not_say_what_it_used_is_counted_and_logged() {
+    let shop = shop().open().await;
+    let body = json!({"input_file_id": "file-1", "endpoint": "/v1/chat/completions", "completion_window": "24h"});
+    let begun = shop.post("/v1/batches", &body).wishing("usage", "none").answered().await;
+    let id = begun.json()["id"].as_str().unwrap().to_owned();
+    poll(&shop, &format!("/v1/batches/{id}"), "completed").await;
+    let until = Instant::now() + Duration::from_secs(10);
+    loop {
+        let told = shop.admin("/metrics").answered().await.text();
+        let counted = "farebox_late_results_unread_total{provider=\"openai\",why=\"no_usage\"} 1";
+        let log = shop.log();
+        if told.contains(counted) && log.lines().any(|line| line.contains(&id) && line.contains("no_usage")) {
+            break;
+        }
+        assert!(Instant::now() < until, "counted and logged with its name: {log}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(adjustments(&shop.rows(3).await).is_empty(), "a call and two looks, and nothing made up");
+}
+
 #[tokio::test]
 async fn a_batch_that_was_begun_elsewhere_is_booked_on_whoever_sees_it_done_first() {
     let shop = shop().open().await;

@@ -7,6 +7,8 @@ use crate::clock::Timestamp;
 use crate::dialects::{Observation, Operation};
 use crate::event::{Deferred, LateUse};
 use crate::ids::EventId;
+use crate::meter::Metered;
+use crate::telemetry::LateUnread;
 use crate::tokens::usage::TokenUsage;
 use std::sync::Arc;
 
@@ -31,7 +33,11 @@ impl Unsettled {
         let reference = self.call.endpoint.result_of.clone()?;
         let metered = self.metered.as_ref()?;
         let whole = self.ending == Ending::Finished && metered.oversized_events == 0 && !metered.unreadable;
-        if self.status != Some(200) || !whole || !is_final(seen) {
+        if self.status != Some(200) {
+            return None;
+        }
+        if !whole || !is_final(seen) {
+            self.tell_unread(proxy, &reference, metered);
             return None;
         }
         let now = proxy.clock.now();
@@ -53,6 +59,28 @@ impl Unsettled {
         };
         let adopt = self.is_of_a_batch();
         Some(Box::new(Deferred::Ended { reference, uses, adopt }))
+    }
+
+    /// Work that is over, and of which nothing can be booked: whoever runs the node must hear of it.
+    fn tell_unread(&self, proxy: &Proxy, reference: &str, metered: &Metered) {
+        let seen = &metered.observation;
+        let why = if metered.oversized_events > 0 {
+            LateUnread::TooLarge
+        } else if metered.unreadable {
+            LateUnread::Unread
+        } else if self.ending == Ending::Finished && seen.is_done_without_usage() {
+            LateUnread::NoUsage
+        } else {
+            return;
+        };
+        let provider = &self.reservation.opening().provider;
+        proxy.telemetry.metrics.late_unread(provider, why);
+        tracing::warn!(
+            %provider,
+            reference,
+            why = why.name(),
+            "what work in the background used cannot be read from its result; its budgets stay charged with the bound"
+        );
     }
 
     /// The batch itself, or the file of its results.

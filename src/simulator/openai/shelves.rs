@@ -89,6 +89,7 @@ pub fn batches(call: &Call<'_>, rest: &str) -> Reply {
         ("output_tokens_details", object([("reasoning_tokens", "0".into())])),
         ("total_tokens", "240".into()),
     ]);
+    let used = if call.wishes.hide_usage { null() } else { used };
     let (pending, done) = (batch("in_progress", null(), null()), batch("completed", text(BATCH_MODEL), used));
     call.shelf.put(Thing { id: id.clone(), pending, done, ..Thing::default() });
     Reply::json("batches", batch("validating", null(), null()))

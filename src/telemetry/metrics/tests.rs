@@ -5,6 +5,7 @@ use crate::clock::Timestamp;
 use crate::money::Usd;
 use crate::store::fixtures::call;
 use crate::tenants::{Caller, KeyHealth};
+use crate::tokens::usage;
 
 const AT: Timestamp = Timestamp(1_795_302_453_000_000);
 
@@ -52,6 +53,7 @@ fn every_metric_of_the_table_is_shown_and_no_other() {
     metrics.settled(&event, &beside("gpt-4o"));
     metrics.in_force(Reloaded::Catalog, true, AT);
     metrics.budgets.show(vec![(super::super::budgets::tests::instance("search", "", 0), Default::default())]);
+    metrics.alerts.begin_at_zero(["finops"].into_iter());
     metrics.rules.decided("no-opus", super::super::budgets::Action::Swap);
     metrics.rules.swapped("no-opus", "search", "claude-opus-4-8", "claude-haiku-5-5");
     metrics.provider_keys([("openai".into(), "first".into(), KeyHealth::Valid)].into_iter());
@@ -177,4 +179,22 @@ fn the_catalogs_date_is_a_moment() {
     let metrics = metrics(&MetricsSettings::default());
     metrics.catalog_in_force(3, "2026-11-21-0123abcd");
     assert_shows(&scraped(&metrics), "farebox_price_catalog_updated_timestamp_seconds 1795219200");
+}
+
+#[test]
+fn a_provider_that_says_another_cost_is_counted_by_model() {
+    let metrics = metrics(&MetricsSettings::default());
+    let told = |theirs: i64| {
+        let mut event = call(AT, 1).costing(100_000_000_000);
+        event.opening.provider = "openai".into();
+        event.closing.provider_cost = Some(Usd::from_pico(theirs));
+        metrics.settled(&event, &Beside { model_label: Some("gpt-4o".into()), ..Beside::default() });
+    };
+    [100_000_000_000, 100_900_000_000, 102_000_000_000, 0].into_iter().for_each(told);
+    metrics.text();
+    let text = metrics.text();
+    assert!(
+        text.contains("farebox_provider_cost_differs_total{provider=\"openai\",model=\"gpt-4o\"} 2"),
+        "two of four are more than 1 % apart: {text}"
+    );
 }

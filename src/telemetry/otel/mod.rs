@@ -42,9 +42,16 @@ const FLUSH_MAX: Duration = Duration::from_secs(3);
 
 /// Something that happened.
 enum Note {
-    Attempt { event: Arc<Event>, model: Option<Arc<str>>, trace: Option<Box<AttemptTrace>> },
+    Attempt {
+        event: Arc<Event>,
+        model: Option<Arc<str>>,
+        trace: Option<Box<AttemptTrace>>,
+    },
     Exchange(Box<ExchangeTrace>),
     Refused(Box<RefusedTrace>),
+    /// One that cannot be taken up.
+    #[cfg(test)]
+    Faulty,
 }
 
 /// Traces and `gen_ai.*` metrics of the process. Dropped, it sends what waits and ends.
@@ -60,6 +67,7 @@ struct Notes {
     wake: Condvar,
     recorder: Mutex<Recorder>,
     dropped: Arc<Cell>,
+    broken: Arc<Cell>,
 }
 
 #[derive(Default)]
@@ -123,6 +131,7 @@ impl Otel {
             wake: Condvar::new(),
             recorder: Mutex::new(recorder),
             dropped: Arc::clone(&metrics.otel_notes_dropped),
+            broken: Arc::clone(&metrics.otel_notes_broken),
         });
         let beside = Arc::clone(&notes);
         let thread = std::thread::Builder::new().name("otel".to_owned()).spawn(move || beside.look_after());
@@ -223,7 +232,14 @@ impl Notes {
     fn take_up(&self) {
         let mut recorder = self.recorder.lock();
         let notes = std::mem::take(&mut self.waiting.lock().notes);
-        notes.into_iter().for_each(|note| recorder.take_up(note));
+        for note in notes {
+            // A note that breaks down, here or in the SDK, must not end the telling of all others.
+            let taken = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| recorder.take_up(note)));
+            if taken.is_err() {
+                tracing::error!("telling OpenTelemetry of a call broke down; it is in the ledger and in no trace");
+                self.broken.add(1);
+            }
+        }
     }
 }
 
@@ -243,6 +259,8 @@ impl Recorder {
             (Note::Exchange(told), Some(sending)) => sending.send(sending.make.exchange(&told)),
             (Note::Refused(told), Some(sending)) => sending.send(sending.make.refused(&told)),
             (Note::Exchange(_) | Note::Refused(_), None) => {}
+            #[cfg(test)]
+            (Note::Faulty, _) => panic!("a note that cannot be taken up"),
         }
     }
 

@@ -92,6 +92,29 @@ fn models_without_end_are_other_and_counted_and_nothing_overflows_in_silence() {
 }
 
 #[test]
+fn a_note_that_breaks_down_is_counted_and_those_after_it_are_told() {
+    let metrics = metrics();
+    let otel = Otel::start(&OtelSettings::default(), Conventions::V1_41, served(), &metrics).unwrap();
+    let notes = otel.notes.as_ref().unwrap();
+    for _ in 0..2 {
+        // Whoever takes it up, the thread or a scrape, survives it.
+        notes.push(Note::Faulty);
+        otel.catch_up();
+    }
+    otel.attempt(&Arc::new(used()), &beside("gpt-4o"));
+    otel.catch_up();
+    assert_eq!(metrics.otel_notes_broken.units(), 2);
+    // A series is shown at zero first.
+    metrics.text();
+    let text = metrics.text();
+    assert!(text.contains("farebox_telemetry_dropped_total{what=\"faults\"} 2"), "{text}");
+    assert!(text.contains("gen_ai_client_operation_duration_seconds_count{") && text.contains("gpt-4o"), "{text}");
+    notes.push(Note::Faulty);
+    otel.finish();
+    assert_eq!(metrics.otel_notes_broken.units(), 3, "its thread took up the last one and ended in order");
+}
+
+#[test]
 fn notes_beyond_the_bound_are_dropped_and_counted() {
     let metrics = metrics();
     let otel = Otel::start(&OtelSettings::default(), Conventions::V1_41, served(), &metrics).unwrap();
