@@ -43,6 +43,7 @@ use tokio::sync::watch;
 
 mod doorkeeper;
 mod first_owner;
+mod first_start;
 pub mod history;
 mod late;
 mod node;
@@ -114,6 +115,9 @@ impl House {
         let folder = RulesFolder::new(settings, reader.clone());
         let rules = folder.begin(&catalog, clock.now()).map_err(Failure::Fault)?;
         let asked = reader.clone();
+        if settings.mints_on_first_start {
+            first_start::mint(&settings.data_dir, &reader, clock.now())?;
+        }
         let doorkeeper = match settings.proxy.access {
             Access::Open => None,
             Access::Keys => Some(Doorkeeper::open(&settings.data_dir, &reader)?),
@@ -159,8 +163,13 @@ impl House {
         if let Some(doorkeeper) = self.doorkeeper.clone() {
             admin.spawn(doorkeeper.follow());
         }
-        let postman = Postman::new(settings.alerts.clone(), &settings.data_dir, Arc::clone(&self.clock))
-            .map_err(|error| Failure::Fault(error.to_string()))?;
+        let postman = Postman::new(
+            settings.alerts.clone(),
+            &settings.data_dir,
+            Arc::clone(&self.clock),
+            Arc::clone(&self.proxy.telemetry),
+        )
+        .map_err(|error| Failure::Fault(error.to_string()))?;
         let proxy = Arc::clone(&self.proxy);
         admin.spawn(postman.run(move |alert| proxy.rules.load().receivers(&alert.budget, alert.threshold)));
         admin.spawn(self.strongroom.clone().follow());

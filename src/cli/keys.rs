@@ -10,7 +10,7 @@ use super::place::{Office, Place};
 use super::table::{Align, Table};
 use crate::clock::{Clock, SystemClock};
 use crate::queries::KeyView;
-use crate::store::{ChangeError, Dimension, EventQuery, Filter, Holder, Named, NewKey, Reader, StoreError, pepper};
+use crate::store::{ChangeError, Dimension, EventQuery, Filter, Holder, Named, NewKey, Reader, drawn};
 use crate::tenants::{Digest, KeyText, TenantKind};
 use bounds::Bounds;
 pub(super) use bounds::{When, when};
@@ -164,15 +164,7 @@ fn rotate(office: &Office, name: &str, overlap: Duration, json: bool) -> Result<
 
 /// A new text from 256 random bits, and its hash under the pepper.
 pub(super) fn fresh(office: &Office, written: fn(&[u8; 32]) -> KeyText) -> Result<(KeyText, Digest), ChangeError> {
-    let mut bits = [0u8; 32];
-    getrandom::fill(&mut bits).map_err(|error| StoreError::Io {
-        doing: "draw random numbers for",
-        path: office.data_dir.clone(),
-        source: io::Error::other(error.to_string()),
-    })?;
-    let text = written(&bits);
-    let digest = pepper(&office.data_dir)?.digest(text.expose());
-    Ok((text, digest))
+    Ok(drawn(&office.data_dir, written)?)
 }
 
 fn tell_text(reader: &Reader, name: &str, text: &KeyText, more: &str, json: bool) -> Result<(), ChangeError> {

@@ -63,6 +63,7 @@ pub fn settings(file: &File, every_preset: bool, variables: &Variables, notes: &
         proxy: proxy(file, providers(file, every_preset, variables, notes), notes),
         admin_listen: or(&file.admin_listen, ADMIN_LISTEN),
         admin_token: token.map(|token| Secret::new(token.clone())),
+        mints_on_first_start: mints(file, variables, notes),
         master_key: environment::master_key(variables),
         ledger: ledger(file, notes),
         catalog_overlays: overlays(file, notes),
@@ -76,6 +77,16 @@ pub fn settings(file: &File, every_preset: bool, variables: &Variables, notes: &
     };
     check_addresses(file, &settings, variables, notes);
     settings
+}
+
+/// Where nobody needs a key, none is made.
+fn mints(file: &File, variables: &Variables, notes: &Notes) -> bool {
+    let says_yes = says_yes(variables, environment::MINT_ON_FIRST_START, notes);
+    if says_yes && or(&file.access, Access::Open) == Access::Open {
+        let origin = Origin::Variable(environment::MINT_ON_FIRST_START.to_owned());
+        notes.fault(&origin, "keys are minted, and nobody needs one".to_owned(), "set `access: keys`, or unset it");
+    }
+    says_yes
 }
 
 fn or<T: Clone>(written: &Option<Placed<T>>, default: T) -> T {

@@ -15,12 +15,15 @@ pub const ADMIN_TOKEN: &str = "FAREBOX_ADMIN_TOKEN";
 pub const OPEN_ON_PUBLIC: &str = "FAREBOX_OPEN_ON_PUBLIC";
 /// `yes` lets providers without a `key` setting use the key in their standard variable (`OPENAI_API_KEY` …).
 pub const USE_ENV_KEYS: &str = "FAREBOX_USE_ENV_KEYS";
+/// `yes` gives the first start in keys mode an owner's token and a virtual key, which it prints.
+pub const MINT_ON_FIRST_START: &str = "FAREBOX_MINT_ON_FIRST_START";
 /// What provider keys are sealed under, or the file that it is in; neither: `master.key` in the data directory.
 pub const MASTER_KEY: &str = "FAREBOX_MASTER_KEY";
 pub const MASTER_KEY_FILE: &str = "FAREBOX_MASTER_KEY_FILE";
 
 const PREFIX: &str = "FAREBOX_";
-const WORDS: [&str; 6] = [CONFIG, ADMIN_TOKEN, OPEN_ON_PUBLIC, USE_ENV_KEYS, MASTER_KEY, MASTER_KEY_FILE];
+const WORDS: [&str; 7] =
+    [CONFIG, ADMIN_TOKEN, OPEN_ON_PUBLIC, USE_ENV_KEYS, MINT_ON_FIRST_START, MASTER_KEY, MASTER_KEY_FILE];
 /// Shorter spellings.
 const SHORT: [(&str, [&str; 2]); 2] =
     [("FAREBOX_LOG_FORMAT", ["log", "format"]), ("FAREBOX_LOG_LEVEL", ["log", "level"])];

@@ -43,6 +43,8 @@ pub struct Settings {
     pub admin_listen: SocketAddr,
     /// Opens the admin port's read side on addresses that are not loopback.
     pub admin_token: Option<Secret<String>>,
+    /// The first start makes an owner's token and a virtual key, and prints them.
+    pub mints_on_first_start: bool,
     /// What sealed keys are opened with.
     pub master_key: MasterKeySource,
     pub ledger: ledger::Settings,

@@ -201,6 +201,9 @@ fn rules_between_settings_are_told_where_they_are_broken() {
     one("listen: 0.0.0.0:4000", &[], "FAREBOX_OPEN_ON_PUBLIC=yes");
     one("listen: 0.0.0.0:4000", &[("FAREBOX_OPEN_ON_PUBLIC", "no")], "FAREBOX_OPEN_ON_PUBLIC=yes");
     settings("listen: 0.0.0.0:4000", &[("FAREBOX_OPEN_ON_PUBLIC", "yes")]);
+    one("", &[("FAREBOX_MINT_ON_FIRST_START", "yes")], "nobody needs one");
+    let minting = settings("listen: 0.0.0.0:4000\naccess: keys", &[("FAREBOX_MINT_ON_FIRST_START", "yes")]);
+    assert!(minting.mints_on_first_start);
     one("", &[("FAREBOX_OPEN_ON_PUBLIC", "sure")], "FAREBOX_OPEN_ON_PUBLIC: it is neither yes nor no");
     one("listen: 127.0.0.1:4001", &[], "farebox.yaml:1:9: `listen` and `admin_listen` are the same");
     one("bodies_bytes_max: 1MiB", &[], "farebox.yaml:1:19: `bodies_bytes_max` is smaller");

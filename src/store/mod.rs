@@ -58,7 +58,7 @@ pub use leases::{Exchanged, Leases};
 pub use logins::Session;
 pub use outbox::{Delivery, DeliveryState, Outbox};
 pub use own_rules::{OwnBudget, OwnRules};
-pub use pepper::{PEPPER_FILE, pepper};
+pub use pepper::{PEPPER_FILE, drawn, pepper};
 pub use provider_keys::{NewProviderKey, SealedKey};
 pub use reader::{EventQuery, Order, Reader};
 pub use register::{Member, Page, Register, Token};

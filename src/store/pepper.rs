@@ -2,7 +2,7 @@
 //! database alone does not tell whether a guessed key is right. Whoever needs it first makes it.
 
 use super::StoreError;
-use crate::tenants::Pepper;
+use crate::tenants::{Digest, KeyText, Pepper};
 use std::fs::{self, OpenOptions};
 use std::io::{Error, ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -31,6 +31,22 @@ pub fn pepper(data_dir: &Path) -> Result<Pepper, StoreError> {
     })
     .map(Pepper::new)
     .map_err(fault("read the pepper of virtual keys from"))
+}
+
+/// A new text of a key or token, from 256 random bits, and its hash under the pepper.
+///
+/// # Errors
+/// As [`pepper`], and where the system gives no random numbers.
+pub fn drawn(data_dir: &Path, written: fn(&[u8; 32]) -> KeyText) -> Result<(KeyText, Digest), StoreError> {
+    let mut bits = [0u8; 32];
+    getrandom::fill(&mut bits).map_err(|error| StoreError::Io {
+        doing: "draw random numbers for",
+        path: data_dir.to_owned(),
+        source: Error::other(error.to_string()),
+    })?;
+    let text = written(&bits);
+    let digest = pepper(data_dir)?.digest(text.expose());
+    Ok((text, digest))
 }
 
 /// Whole or not at all, and never in place of one that another process made at the same moment.

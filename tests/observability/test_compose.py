@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import unittest
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -59,6 +60,11 @@ class Parsed(unittest.TestCase):
                 self.assertEqual(port["host_ip"], "127.0.0.1", name)
         published = {port["published"]: port["target"] for port in self.services["farebox"]["ports"]}
         self.assertEqual(published, {"4000": 4000, "4001": 4001})
+
+    def test_whoever_calls_needs_a_key_and_the_first_start_makes_one(self):
+        said = self.services["farebox"]["environment"]
+        self.assertEqual((said["FAREBOX_ACCESS"], said["FAREBOX_MINT_ON_FIRST_START"]), ("keys", "yes"))
+        self.assertNotIn("FAREBOX_OPEN_ON_PUBLIC", said)
 
     def test_no_container_may_do_more_than_it_must(self):
         for name, service in self.services.items():
@@ -166,6 +172,21 @@ class Containers(unittest.TestCase):
         check = self.run_service("farebox-demo", {"127.0.0.1:4001": listening["admin"]}, health[2:])
         self.assertEqual(check.process.wait(10), 1, "nobody is there any more")
 
+    def test_the_first_start_prints_a_key_and_a_token_that_open_both_ports(self):
+        here = {"0.0.0.0:4000": "127.0.0.1:0", "0.0.0.0:4001": "127.0.0.1:0"}
+        farebox = self.run_service("farebox", here)
+        listening = farebox.event("listening")
+        kept = (self.ledger / "first-start").read_text()
+        key, token = re.search(r"virtual key: +(fb-\w+)", kept).group(1), re.search(r"owner: +(fbt\w+)", kept).group(1)
+        self.assertEqual((self.ledger / "first-start").stat().st_mode & 0o777, 0o600)
+        until(lambda: key in farebox.said() and token in farebox.said(), "both are printed")
+        for url, word in ((f"http://{listening['data']}/farebox/me", key), (f"http://{listening['admin']}/api/v1/keys", token)):
+            with self.assertRaises(urllib.error.HTTPError) as refused:
+                urllib.request.urlopen(url)
+            self.assertIn(refused.exception.code, (401, 403), url)
+            request = urllib.request.Request(url, headers={"authorization": f"Bearer {word}"})
+            self.assertEqual(until(lambda request=request: opened(request), url), 200)
+
     def test_the_demo_s_rules_do_what_they_are_meant_to_do(self):
         settings = {"FAREBOX_CONFIG": str(self.place / "config" / "demo.yaml"), "FAREBOX_RULES__DIR": str(self.place / "rules" / "demo")}
         tested = subprocess.run([self.binary, "rules", "test"], env={"PATH": os.environ["PATH"], **settings}, cwd=self.place, capture_output=True, text=True)
@@ -175,6 +196,13 @@ class Containers(unittest.TestCase):
     def test_the_binary_cannot_write_its_configuration(self):
         wrote = subprocess.run([*self.as_nobody, "touch", self.place / "config" / "demo.yaml"], capture_output=True)
         self.assertNotEqual(wrote.returncode, 0)
+
+
+def opened(request):
+    try:
+        return urllib.request.urlopen(request).status
+    except urllib.error.HTTPError:
+        return None
 
 
 class Image(unittest.TestCase):

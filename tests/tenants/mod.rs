@@ -2,6 +2,7 @@
 
 mod canary;
 mod document;
+mod first_start;
 mod isolation;
 mod own;
 mod permissions;

@@ -4,10 +4,10 @@ use super::super::problem::Problem;
 use super::fields::Asked;
 use super::{Answer, Seat};
 use crate::queries::TokenView;
-use crate::store::{Changes, StoreError, Token, pepper};
-use crate::tenants::{Digest, KeyText, TenantKind};
+pub(super) use crate::store::drawn;
+use crate::store::{Changes, Token};
+use crate::tenants::{KeyText, TenantKind};
 use serde_json::Value;
-use std::path::Path;
 
 /// The user of the path: oneself, or one that one stands above and may look after.
 pub(super) fn whose(seat: &Seat<'_>, asked: &Asked) -> Result<String, Problem> {
@@ -65,17 +65,4 @@ pub(super) fn shown(view: &impl serde::Serialize, member: &str) -> Value {
     let mut view = serde_json::to_value(view).unwrap_or_default();
     view[member] = Value::Null;
     view
-}
-
-/// A new text from 256 random bits, and its hash under the pepper.
-pub(super) fn drawn(data_dir: &Path, written: fn(&[u8; 32]) -> KeyText) -> Result<(KeyText, Digest), StoreError> {
-    let mut bits = [0u8; 32];
-    getrandom::fill(&mut bits).map_err(|error| StoreError::Io {
-        doing: "draw random numbers for",
-        path: data_dir.to_owned(),
-        source: std::io::Error::other(error.to_string()),
-    })?;
-    let text = written(&bits);
-    let digest = pepper(data_dir)?.digest(text.expose());
-    Ok((text, digest))
 }
