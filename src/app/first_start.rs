@@ -60,6 +60,7 @@ fn write(changes: &Changes<'_>, token: &(KeyText, Digest), key: &(KeyText, Diges
         holder: None,
         user: None,
         permissions: &Default::default(),
+        limits: &Default::default(),
         tags: &Vec::new(),
         not_after: None,
         digest: key.1,

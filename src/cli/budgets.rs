@@ -180,7 +180,7 @@ fn list(asked: &ListArguments, out: &mut dyn Write) -> Result<(), Failure> {
         return write_json(&page, out);
     }
     if page.alerts.is_empty() {
-        return Ok(writeln!(out, "no such alert")?);
+        return Ok(writeln!(out, "no threshold was passed, as far as is asked for")?);
     }
     let headings = "ID AT_UTC BUDGET SCOPE WINDOW_FROM PASSED_%· SPENT· LIMIT· UNIT TOLD ACKNOWLEDGED";
     write_table(headings, page.alerts.iter().map(alert_cells), out)?;

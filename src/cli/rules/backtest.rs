@@ -120,7 +120,8 @@ fn document(report: &Report, range: TimeRange) -> Result<Value, Failure> {
 fn write(report: &Report, range: TimeRange, out: &mut dyn Write) -> io::Result<()> {
     let totals = &report.totals;
     let day = |moment: Option<Timestamp>| moment.map(|at| at.to_rfc3339()[..16].replace('T', " ")).unwrap_or_default();
-    writeln!(out, "{} calls from {} to {} UTC", grouped(report.calls), day(range.from), day(range.to))?;
+    let calls = if report.calls == 1 { "call" } else { "calls" };
+    writeln!(out, "{} {calls} from {} to {} UTC", grouped(report.calls), day(range.from), day(range.to))?;
     writeln!(
         out,
         "{} unchanged, {} blocked, {} swapped, {} clamped",
@@ -261,6 +262,9 @@ fn table(headings: &[(&str, Align)]) -> Table {
 }
 
 fn section(out: &mut dyn Write, table: &Table, lines: usize, what: &str) -> io::Result<()> {
+    if lines == 0 {
+        return Ok(());
+    }
     table.write(out)?;
     if lines > LINES_MAX {
         writeln!(out, "and {} {what} more: see --json", grouped((lines - LINES_MAX) as u64))?;

@@ -47,16 +47,12 @@ pub fn run(arguments: &Arguments) -> ExitCode {
 
 /// `2 files, version 78aa0891: 1 budget, 2 swaps`
 fn summary(files: usize, rules: &crate::rules::RuleSet) -> String {
-    let many = |count: usize, what: &str| match count {
-        1 => format!("1 {}", what.trim_end_matches('s')),
-        _ => format!("{count} {what}"),
-    };
     let kinds = rules.counts();
     let counted: Vec<String> =
-        kinds.iter().filter(|(_, count)| *count > 0).map(|(kind, count)| many(*count, kind)).collect();
+        kinds.iter().filter(|(_, count)| *count > 0).map(|(kind, count)| super::many(*count, kind)).collect();
     match counted.as_slice() {
-        [] => format!("{}, no rules", many(files, "files")),
-        _ => format!("{}, version {}: {}", many(files, "files"), rules.version(), counted.join(", ")),
+        [] => format!("{}, no rules", super::many(files, "files")),
+        _ => format!("{}, version {}: {}", super::many(files, "files"), rules.version(), counted.join(", ")),
     }
 }
 

@@ -129,6 +129,14 @@ fn mark(holds: Option<bool>) -> &'static str {
     }
 }
 
+/// `1 test`, `2 tests`.
+fn many(count: usize, what: &str) -> String {
+    match count {
+        1 => format!("1 {}", what.trim_end_matches('s')),
+        _ => format!("{count} {what}"),
+    }
+}
+
 /// One file, or all of a folder.
 pub fn files_at(path: &Path) -> Result<Files, String> {
     if path.is_dir() {

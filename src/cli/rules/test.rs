@@ -38,7 +38,7 @@ pub fn run(arguments: &Arguments) -> ExitCode {
         for (test, outcome) in loaded.tests.iter().zip(&outcomes) {
             show(test, outcome, arguments.verbose);
         }
-        println!("{} tests, {failed} failed", outcomes.len());
+        println!("{}, {failed} failed", super::many(outcomes.len(), "tests"));
     }
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FAULT) }
 }
