@@ -151,7 +151,7 @@ async fn client(address: String, next: Arc<AtomicU64>, calls: u64) {
         if nth >= calls {
             return;
         }
-        let streamed = nth % STREAM_EVERY == 0;
+        let streamed = nth.is_multiple_of(STREAM_EVERY);
         stream.write_all(requests[usize::from(streamed)].as_bytes()).await.unwrap();
         buffer.clear();
         while !is_complete(&buffer, streamed) {

@@ -16,14 +16,23 @@ pub(super) struct Recent(Mutex<HashMap<TrackedName, Entry>>);
 #[derive(Clone, Debug)]
 pub(super) enum Entry {
     UnderWay,
-    Done { provider: Arc<str>, model: Arc<str>, usage: TokenUsage, tracked: Tracked },
+    Done(Box<Done>),
+}
+
+/// What was told, and what it came to.
+#[derive(Clone, Debug)]
+pub(super) struct Done {
+    provider: Arc<str>,
+    model: Arc<str>,
+    usage: TokenUsage,
+    tracked: Tracked,
 }
 
 impl Entry {
     pub fn done(told: &Told, tracked: &Tracked) -> Entry {
         let (provider, model) = (Arc::clone(&told.provider), Arc::clone(&told.model));
         let tracked = Tracked { known: Some(Known::Told), ..tracked.clone() };
-        Entry::Done { provider, model, usage: told.usage, tracked }
+        Entry::Done(Box::new(Done { provider, model, usage: told.usage, tracked }))
     }
 }
 
@@ -38,14 +47,14 @@ impl Recent {
         let mut entries = self.0.lock();
         match entries.get(&name) {
             Some(Entry::UnderWay) => return Err(NotTracked::UnderWay),
-            Some(Entry::Done { provider, model, usage, tracked }) => {
-                let same = *provider == told.provider && *model == told.model && *usage == told.usage;
-                return if same { Ok(Some(tracked.clone())) } else { Err(NotTracked::Differs) };
+            Some(Entry::Done(done)) => {
+                let same = done.provider == told.provider && done.model == told.model && done.usage == told.usage;
+                return if same { Ok(Some(done.tracked.clone())) } else { Err(NotTracked::Differs) };
             }
             None => {}
         }
         if entries.len() >= RECENT_MAX {
-            let done = entries.iter().filter(|(_, entry)| matches!(entry, Entry::Done { .. }));
+            let done = entries.iter().filter(|(_, entry)| matches!(entry, Entry::Done(_)));
             for name in done.map(|(name, _)| *name).collect::<Vec<_>>() {
                 if is_stored(name)? {
                     entries.remove(&name);

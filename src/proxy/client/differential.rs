@@ -97,7 +97,7 @@ proptest! {
 }
 
 #[test]
-fn common_heads_are_plain_to_both() {
+fn heads_of_every_day_are_plain_to_us_and_to_pingora() {
     for text in [
         "POST /v1/chat/completions HTTP/1.1\r\nHost: farebox\r\ncontent-length: 2\r\n\r\n{}",
         "GET /v1/models?x=1 HTTP/1.1\r\nhost: farebox\r\nconnection: keep-alive\r\nx-stainless-lang: python\r\n\r\n",
