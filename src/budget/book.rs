@@ -10,6 +10,7 @@
 //! *Invariant:* what bound calls spent and hold is never above the limit, but for booked overruns and lowered limits.
 
 use super::account::{Account, SeriesId, bounded};
+use super::by_id::ById;
 use super::lease;
 use super::window::Window;
 use super::{Balance, Budget, Demand, Instance};
@@ -97,12 +98,13 @@ impl Hold {
     /// What these demands will hold.
     pub fn of(demands: &[Demand]) -> Hold {
         let mut hold = Hold::default();
-        demands.iter().for_each(|demand| hold.add(demand));
+        hold.extend(demands);
         hold
     }
 
     /// Once more for these demands.
     pub fn extend(&mut self, demands: &[Demand]) {
+        self.claims.reserve(demands.len());
         demands.iter().for_each(|demand| self.add(demand));
     }
 
@@ -130,13 +132,13 @@ pub struct Overrun {
 /// All accounts and all open holds.
 #[derive(Debug, Default)]
 pub struct Book {
-    accounts: HashMap<BudgetId, Account>,
+    accounts: ById<BudgetId, Account>,
     /// Buckets of rolling windows.
-    series: HashMap<SeriesId, Series>,
+    series: ById<SeriesId, Series>,
     terms: Vec<Terms>,
     terms_of: HashMap<(Arc<str>, Unit), usize>,
     terms_changes: u32,
-    holds: HashMap<HoldId, Hold>,
+    holds: ById<HoldId, Hold>,
     holds_made: u64,
     /// Slices that are half used, each once.
     low: Vec<BudgetId>,
@@ -201,11 +203,13 @@ impl Book {
 
     /// How an instance stands; `None` when its account is not open.
     pub fn balance(&mut self, instance: &Arc<Instance>) -> Option<Balance> {
-        let limit = self.adopt(instance);
-        if instance.budget.is_rate_limit && !self.accounts.contains_key(&instance.account) {
-            return Some(Balance { limit, ..Balance::default() });
-        }
-        let standing = self.standing(instance)?;
+        let Some(account) = self.accounts.get(&instance.account) else {
+            let limit = self.adopt(None, &instance.budget);
+            return instance.budget.is_rate_limit.then(|| Balance { limit, ..Balance::default() });
+        };
+        let (terms, standing) = (account.terms, self.standing(account, instance));
+        let limit = self.adopt(Some(terms), &instance.budget);
+        let standing = standing?;
         Some(Balance { spent: standing.spent(), held: standing.held, limit })
     }
 
@@ -436,13 +440,20 @@ impl Book {
 
     fn fits_one(&mut self, demand: &Demand, requested: u64, asked: bool) -> Fit {
         let instance = &demand.instance;
-        let limit = self.adopt(instance);
         if instance.budget.is_rate_limit {
             let terms = self.terms_place(&instance.budget);
             self.open(instance, terms);
         }
-        let Some(standing) = self.standing(instance) else { return Fit::Wants(0) };
-        let Some(account) = self.accounts.get(&instance.account).filter(|_| demand.binds) else { return Fit::Yes };
+        let Some(account) = self.accounts.get(&instance.account) else {
+            self.adopt(None, &instance.budget);
+            return Fit::Wants(0);
+        };
+        let (terms, left, standing) = (account.terms, account.left(), self.standing(account, instance));
+        let limit = self.adopt(Some(terms), &instance.budget);
+        let Some(standing) = standing else { return Fit::Wants(0) };
+        if !demand.binds {
+            return Fit::Yes;
+        }
         let wanted = u128::from(requested);
         let committed = standing.spent().saturating_add(standing.held).saturating_add(wanted);
         let elsewhere = if asked { standing.elsewhere } else { 0 };
@@ -450,9 +461,9 @@ impl Book {
             let standing = Standing { held: standing.held.saturating_add(elsewhere), ..standing };
             return Fit::No { standing, limit };
         }
-        let short = i128::from(requested).saturating_sub(account.left());
+        let short = i128::from(requested).saturating_sub(left);
         match u128::try_from(short) {
-            Ok(short) if short > 0 && self.terms[account.terms].budget.is_leased() => Fit::Wants(short),
+            Ok(short) if short > 0 && self.terms[terms].budget.is_leased() => Fit::Wants(short),
             Ok(_) | Err(_) => Fit::Yes,
         }
     }
@@ -495,9 +506,8 @@ impl Book {
         Ok(overruns)
     }
 
-    /// `None`: the account, or a bucket that its window counts, is not open.
-    fn standing(&self, instance: &Instance) -> Option<Standing> {
-        let account = self.accounts.get(&instance.account)?;
+    /// `None`: a bucket that its window counts is not open.
+    fn standing(&self, account: &Account, instance: &Instance) -> Option<Standing> {
         let mut standing = Standing::default();
         if !instance.window.is_rolling() {
             standing.add(account);
@@ -563,9 +573,9 @@ impl Book {
         })
     }
 
-    /// The limit in force. A budget that nobody told of has the terms that were seen last.
-    fn adopt(&mut self, Instance { account, budget, .. }: &Instance) -> u128 {
-        let open = self.accounts.get(account).map(|account| account.terms);
+    /// The limit in force; `open`: the place of its terms, where its account is open. A budget that nobody told of has the
+    /// terms that were seen last.
+    fn adopt(&mut self, open: Option<usize>, budget: &Arc<Budget>) -> u128 {
         let place = open.unwrap_or_else(|| self.terms_place(budget));
         let terms = &mut self.terms[place];
         if !terms.told && !Arc::ptr_eq(&terms.budget, budget) {

@@ -295,8 +295,8 @@ impl Admission {
     /// What is known now, and how the question for the rest stands.
     fn balances_now(&self, instances: &[Arc<Instance>]) -> (Vec<(Arc<Instance>, Balance)>, Option<Asked>) {
         let mut core = self.core.lock();
-        let known: Vec<_> =
-            instances.iter().filter_map(|instance| Some((instance.clone(), core.book.balance(instance)?))).collect();
+        let mut known = Vec::with_capacity(instances.len());
+        known.extend(instances.iter().filter_map(|instance| Some((instance.clone(), core.book.balance(instance)?))));
         if known.len() == instances.len() {
             return (known, None);
         }

@@ -205,7 +205,8 @@ impl Pattern {
 /// `team=research user=ann`: what an account is named by, so it must never change its spelling. A call that says no
 /// user shares an account with all such calls, and pays for it.
 pub fn scope_of(fields: &[Field], question: &Question<'_>) -> Arc<str> {
-    let mut scope = String::new();
+    // Room for a name of usual length each.
+    let mut scope = String::with_capacity(fields.len() * 32);
     for field in fields {
         crate::budget::scope::push(&mut scope, &field.name(), field.first(question).unwrap_or_default());
     }

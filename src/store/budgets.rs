@@ -97,8 +97,13 @@ pub(super) fn account(connection: &Connection, id: BudgetId) -> rusqlite::Result
         .optional()
 }
 
-/// Makes the account's row, or gives the one that is there the terms in force. `None`: the id has another meaning.
-pub(super) fn open(connection: &Connection, instance: &Instance, terms: &Budget) -> rusqlite::Result<Option<Account>> {
+/// Makes the account's row, or gives the one that is there the terms in force; whether there was one. `None`: the id has
+/// another meaning.
+pub(super) fn open(
+    connection: &Connection,
+    instance: &Instance,
+    terms: &Budget,
+) -> rusqlite::Result<Option<(Account, bool)>> {
     let known = account(connection, instance.account)?;
     let is_new = known.as_ref().is_none_or(|known| known.budget.is_empty());
     let same = |known: &Account| {
@@ -110,6 +115,7 @@ pub(super) fn open(connection: &Connection, instance: &Instance, terms: &Budget)
     if !is_new && !known.as_ref().is_some_and(same) {
         return Ok(None);
     }
+    let is_known = known.is_some();
     let settled = known.as_ref().map_or(0, |known| known.settled);
     let limit_max = known.as_ref().map_or(0, |known| known.limit_max).max(terms.limit);
     let open = Account {
@@ -135,7 +141,7 @@ pub(super) fn open(connection: &Connection, instance: &Instance, terms: &Budget)
     if !unchanged {
         write(connection, &open)?;
     }
-    Ok(Some(open))
+    Ok(Some((open, is_known)))
 }
 
 fn write(connection: &Connection, account: &Account) -> rusqlite::Result<()> {

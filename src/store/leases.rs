@@ -129,8 +129,12 @@ fn set_terms(connection: &Connection, budget: &Budget, now: Timestamp) -> rusqli
 /// `None`: the account's id has another meaning.
 fn lease(connection: &Connection, epoch: u64, want: &Want, terms: &Budget) -> rusqlite::Result<Option<Granted>> {
     let instance = &want.instance;
-    let Some(account) = budgets::open(connection, instance, terms)? else { return Ok(None) };
-    let shelf = shelf(connection, epoch, account.id, account.settled)?;
+    let Some((account, is_known)) = budgets::open(connection, instance, terms)? else { return Ok(None) };
+    // Of an account that nobody had there is no lease to read: a crowd of new users opens many at once.
+    let shelf = match is_known {
+        true => shelf(connection, epoch, account.id, account.settled)?,
+        false => OwnShelf { shelf: Shelf::default(), charged: 0 },
+    };
     let (mut siblings, mut others) = (Vec::new(), 0i128);
     if instance.window.is_rolling() {
         let found: Vec<(BudgetId, Timestamp, i128)> = connection
