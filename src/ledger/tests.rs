@@ -1,6 +1,7 @@
 //! The ledger on real files. A crash is what `kill -9` leaves: everything written, nothing closed.
 
 mod budgets;
+mod clock;
 mod crash;
 mod decisions;
 mod disk;

@@ -227,6 +227,32 @@ fn a_rolling_window_counts_sixty_buckets_back_and_says_when_enough_leaves_it() {
     assert!(book.reserve(&[demand(&later, 50)], false, minutes(61)).is_ok());
 }
 
+/// Stepping back never makes room: what was spent in buckets that lie ahead then counts as well.
+#[test]
+fn a_clock_that_steps_back_frees_nothing_of_a_rolling_window_or_a_minute() {
+    let mut book = Book::default();
+    let later = instance(rolling(100), minutes(30));
+    open(&mut book, &later);
+    let hold = book.reserve(&[demand(&later, 60)], false, minutes(30)).unwrap();
+    book.settle(hold, &used(60, 0)).unwrap();
+    let earlier = instance(rolling(100), minutes(0));
+    open(&mut book, &earlier);
+    assert!(book.reserve(&[demand(&earlier, 41)], true, minutes(0)).is_err());
+    assert!(book.reserve(&[demand(&earlier, 40)], true, minutes(0)).is_ok());
+
+    let limit = Budget { is_rate_limit: true, ..budget("tokens per minute", Unit::Tokens, 1_000) };
+    let per_minute =
+        WindowRule::Calendar { every: super::super::window::Every::Minute, zone: jiff::tz::TimeZone::UTC, from: 0 };
+    let limit = Arc::new(Budget { window: per_minute, ..limit });
+    let at = |now| Arc::new(Instance::new(Arc::clone(&limit), Arc::from(""), limit.window.at(now)));
+    for minute in [0, 1] {
+        let hold = book.reserve(&[demand(&at(minutes(minute)), 900)], false, minutes(minute)).unwrap();
+        book.settle(hold, &used(0, 900)).unwrap();
+    }
+    assert!(book.reserve(&[demand(&at(minutes(0)), 101)], false, minutes(0)).is_err(), "the minute as it was left");
+    assert!(book.reserve(&[demand(&at(minutes(0)), 100)], false, minutes(0)).is_ok());
+}
+
 #[test]
 fn the_slices_of_past_buckets_are_taken_back_before_more_is_asked() {
     let mut book = Book::default();
