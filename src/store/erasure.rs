@@ -59,6 +59,9 @@ const SCOPED: [(NameKind, &str); 5] = [
     (NameKind::PromptName, "prompt"),
 ];
 
+/// A tag whose field has its own name.
+const DEPARTMENT: &str = "department";
+
 impl Store {
     /// How often names were erased from this ledger: a running node looks, since its journal has them too.
     pub fn erasures(&self) -> Result<u64, StoreError> {
@@ -162,13 +165,18 @@ fn erase(
 
 /// Budgets that count by one of these names count on under what it becomes.
 fn rename_scopes(connection: &Connection, ids: &HashSet<i64>) -> rusqlite::Result<()> {
-    let mut names: Vec<(&str, String, String)> = Vec::new();
+    let mut names: Vec<(String, String, String)> = Vec::new();
     let mut read = connection.prepare_cached("SELECT kind, text FROM names WHERE id = ?1")?;
     for id in ids {
         let (kind, text): (u8, String) = read.query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        let field = SCOPED.iter().find(|(scoped, _)| *scoped as u8 == kind).map(|(_, field)| *field);
-        names.extend(field.map(|field| (field, text, format!("{}{id}", scope::ERASED))));
+        let by = format!("{}{id}", scope::ERASED);
+        if kind == NameKind::Tags as u8 {
+            names.extend(tags(&text).into_iter().map(|(field, value)| (field, value, by.clone())));
+        } else if let Some((_, field)) = SCOPED.iter().find(|(scoped, _)| *scoped as u8 == kind) {
+            names.push(((*field).to_owned(), text, by));
+        }
     }
+    keep_others_tags(connection, ids, &mut names)?;
     let mut read = connection.prepare("SELECT id, scope FROM budget_accounts WHERE scope <> ''")?;
     let mut rows = read.query([])?;
     let mut renamed: Vec<(i64, String)> = Vec::new();
@@ -186,6 +194,33 @@ fn rename_scopes(connection: &Connection, ids: &HashSet<i64>) -> rusqlite::Resul
         connection
             .prepare_cached("UPDATE budget_accounts SET scope = ?2 WHERE id = ?1")?
             .execute(params![account, scope])?;
+    }
+    Ok(())
+}
+
+/// The tags of one set, as the fields of scopes that they are.
+fn tags(text: &str) -> Vec<(String, String)> {
+    let set: serde_json::Map<String, serde_json::Value> = serde_json::from_str(text).unwrap_or_default();
+    let field = |tag: String| if tag == DEPARTMENT { tag } else { format!("tag.{tag}") };
+    set.into_iter().filter_map(|(tag, value)| Some((field(tag), value.as_str()?.to_owned()))).collect()
+}
+
+/// A tag that stands in a set of somebody else's as well is not the person's.
+fn keep_others_tags(
+    connection: &Connection,
+    ids: &HashSet<i64>,
+    names: &mut Vec<(String, String, String)>,
+) -> rusqlite::Result<()> {
+    if !names.iter().any(|(field, ..)| field.starts_with("tag.") || field == DEPARTMENT) {
+        return Ok(());
+    }
+    let mut read = connection.prepare("SELECT id, text FROM names WHERE kind = ?1")?;
+    let mut rows = read.query([NameKind::Tags as u8])?;
+    while let Some(row) = rows.next()? {
+        if !ids.contains(&row.get(0)?) {
+            let others = tags(&row.get::<_, String>(1)?);
+            names.retain(|(field, value, _)| !others.iter().any(|(tag, theirs)| tag == field && theirs == value));
+        }
     }
     Ok(())
 }
@@ -344,6 +379,21 @@ mod tests {
         let want = crate::budget::book::Want { instance: Arc::clone(&instances[0]), amount: 10 };
         let again = leases.exchange(1, &[], &[], &[(want, Arc::clone(&instances[0].budget))], NOON).unwrap();
         assert_eq!((again.granted.len(), again.mistaken.len()), (1, 0), "she may come again");
+    }
+
+    #[test]
+    fn budgets_that_count_by_a_tag_of_hers_alone_count_on_without_it() {
+        let (dir, mut store) = ledger();
+        let scopes = ["tag.feature=hers", "tag.feature=shared", "tag.other=hers"];
+        let instances = scopes.map(|scope| daily("each", scope, 1_000));
+        open_accounts(dir.path(), &instances.iter().collect::<Vec<_>>());
+        store.erase(Subject::User, "ann", (NOON, "test"), false).unwrap();
+        let accounts =
+            Reader::open(dir.path()).unwrap().budget_accounts(&crate::store::AccountQuery::default()).unwrap();
+        let mut left: Vec<_> = accounts.iter().map(|account| account.scope.to_string()).collect();
+        left.sort();
+        assert!(left[0].starts_with("tag.feature=erased-"), "{left:?}");
+        assert_eq!(left[1..], ["tag.feature=shared", "tag.other=hers"], "Bob's, and another tag's");
     }
 
     #[test]
