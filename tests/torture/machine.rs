@@ -13,7 +13,7 @@ async fn calls(shop: &Shop, count: usize, at_once: usize) -> usize {
     static IDS: AtomicU64 = AtomicU64::new(0);
     let one = |place: usize| -> Asking {
         let id = IDS.fetch_add(1, Ordering::Relaxed);
-        let asking = if place % 2 == 0 { shop.chat("Say something.") } else { shop.stream("Say something.") };
+        let asking = if place.is_multiple_of(2) { shop.chat("Say something.") } else { shop.stream("Say something.") };
         asking.with("x-request-id", &format!("machine-{id}")).wishing("output-tokens", 3)
     };
     let mut admitted = 0;

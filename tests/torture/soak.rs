@@ -21,7 +21,7 @@ const GROWTH_BYTES_MAX: u64 = 48 << 20;
 const GROWTH_FILES_MAX: usize = 40;
 
 fn rules(round: u64) -> String {
-    let swap = if round % 2 == 0 { "[gpt-4o]" } else { "[gpt-4.1]" };
+    let swap = if round.is_multiple_of(2) { "[gpt-4o]" } else { "[gpt-4.1]" };
     format!(
         "version: 1\nbudgets:\n  - {{name: house, window: month, limit: 9000 USD}}\n  - {{name: each-{round}, for_each: key, window: \
          day, limit: 900 USD}}\nlimits:\n  - {{name: pace, for_each: key, requests_per_minute: 900000}}\nswaps:\n  - {{name: \
@@ -109,7 +109,7 @@ async fn a_node_at_work_among_changes_grows_in_nothing_and_adds_up() {
         tokio::time::sleep(Duration::from_secs(1)).await;
         let round = rounds.fetch_add(1, Ordering::Relaxed) + 1;
         shop.rewrite_rules(&rules(round % 50));
-        if round % 4 == 0 {
+        if round.is_multiple_of(4) {
             let new = next_key(&shop, round / 4);
             until_it_opens(&shop, &new).await;
             key.store(Arc::new(new));
