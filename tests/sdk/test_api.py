@@ -54,6 +54,9 @@ def test_the_api_keeps_to_its_description(tmp_path):
         description = farebox.ask("GET", "openapi.json")
         operations = sum(len(methods) for methods in description["paths"].values())
         (tmp_path / "openapi.json").write_text(json.dumps(description))
+        # A text that is longer than its schema allows may be longer than a body may be.
+        refused = [400, 401, 403, 404, 405, 406, 409, 413, 415, 422, 428, 429]
+        (tmp_path / "schemathesis.toml").write_text(f"[checks]\nnegative_data_rejection.expected-statuses = {refused}\n")
         run = subprocess.run(
             [
                 ENVIRONMENTS / "api" / "bin" / "schemathesis",
@@ -81,7 +84,8 @@ def test_the_api_keeps_to_its_description(tmp_path):
             text=True,
             check=False,
         )
-        assert run.returncode == 0, run.stdout[-20_000:] + run.stderr[-2_000:]
+        said = "\n".join(line[:300] for line in run.stdout.splitlines())
+        assert run.returncode == 0, said[-20_000:] + run.stderr[-2_000:]
         assert f"{operations} selected / {operations} total" in run.stdout, run.stdout
         # Whatever was sent, the log of what was done is whole.
         assert farebox.ask("GET", "audit/verify")["ok"]

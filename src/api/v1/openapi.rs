@@ -85,7 +85,10 @@ fn operation(endpoint: &Endpoint) -> Value {
     });
     if let Some(body) = endpoint.body {
         let schema = json!({ "$ref": format!("#/components/schemas/{body}") });
-        operation["requestBody"] = json!({ "required": true, "content": { "application/json": { "schema": schema } } });
+        // What may all be left out may be left out as a whole.
+        let required = schemas()[body]["required"].as_array().is_some_and(|names| !names.is_empty());
+        operation["requestBody"] =
+            json!({ "required": required, "content": { "application/json": { "schema": schema } } });
     }
     operation
 }

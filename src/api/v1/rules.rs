@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 
 /// What a text is called in its faults.
 const TEXT: &str = "text";
+/// In characters, so that with all that stands around it it fits a body.
+pub(super) const TEXT_CHARS_MAX: usize = 60_000;
 
 pub(super) fn versions(seat: &Seat<'_>, _: &mut Asked) -> Result<Answer, Problem> {
     seat.allow(&Scope::installation(), "rules")?;
@@ -86,7 +88,14 @@ fn load(seat: &Seat<'_>, asked: &mut Asked) -> Result<Result<Loaded, Vec<Fault>>
     seat.allow(&Scope::installation(), "rules")?;
     let files = match asked.fields.take(TEXT) {
         None => (seat.shared.state.node.rules_files)(),
-        Some(Value::String(text)) => vec![(TEXT.to_owned(), text)],
+        Some(Value::String(text)) if text.chars().count() <= TEXT_CHARS_MAX => vec![(TEXT.to_owned(), text)],
+        Some(Value::String(_)) => {
+            return Err(fault(
+                TEXT,
+                "this is too long",
+                "send at most 60,000 characters, or use `farebox rules check`",
+            ));
+        }
         Some(_) => return Err(fault(TEXT, "this is no text", "write a string: what would stand in a rules file")),
     };
     let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();

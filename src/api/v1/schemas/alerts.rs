@@ -1,6 +1,7 @@
 //! Alerts and rules.
 
 use super::{list_of, maybe, moment, object, text};
+use crate::api::v1::rules::TEXT_CHARS_MAX;
 use serde_json::{Value, json};
 
 pub(super) fn alerts() -> Value {
@@ -44,7 +45,7 @@ pub(super) fn alerts() -> Value {
 }
 
 pub(super) fn rules() -> Value {
-    let rules = json!({ "type": ["string", "null"], "maxLength": 60_000,
+    let rules = json!({ "type": ["string", "null"], "maxLength": TEXT_CHARS_MAX,
         "description": "What would stand in a rules file; without it, the files in force" });
     let pairs = || {
         json!({ "type": ["object", "null"], "maxProperties": 100, "additionalProperties": text(),
