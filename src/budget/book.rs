@@ -18,7 +18,10 @@ use crate::clock::Timestamp;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+mod wanted;
+
 pub use super::account::{Actual, BudgetId, Charge, Claim, Unit};
+pub use wanted::{Denied, Granted, Returned, Sibling, Want};
 
 /// One budget that stood in the way of a demand.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,50 +33,6 @@ pub struct Blocked {
     pub limit: u128,
     /// When enough will be free, if nothing more is spent; `None`: never in this window's time.
     pub frees_at: Option<Timestamp>,
-}
-
-/// What is wanted from the store: an account, and how much more of its limit; 0 to open it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Want {
-    pub instance: Arc<Instance>,
-    pub amount: u128,
-}
-
-/// Why a demand is not held.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Denied {
-    /// It fits, or may fit, when the store gives this; then ask again.
-    Wanting(Vec<Want>),
-    /// Every budget that blocked. `by_holds`: each would fit if others settled for nothing, so waiting may help.
-    Over { blocked: Vec<Blocked>, by_holds: bool },
-}
-
-/// What the store gave.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Granted {
-    pub instance: Arc<Instance>,
-    pub amount: u128,
-    /// Settled in the store, less what the store has from this book since it opened the account.
-    pub base: i128,
-    pub elsewhere: u128,
-    /// The other accounts that share the limit: buckets of a rolling window.
-    pub siblings: Vec<Sibling>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sibling {
-    pub start: Timestamp,
-    pub base: i128,
-    pub elsewhere: u128,
-}
-
-/// What goes back to the store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Returned {
-    pub account: BudgetId,
-    pub amount: u128,
-    /// The book has forgotten the account: nothing of its lease may be left.
-    pub forgotten: bool,
 }
 
 /// Names a hold; never reused.
