@@ -117,6 +117,10 @@ fn list(office: &Office, on: &On, json: bool) -> Result<(), ChangeError> {
         println!("{}", serde_json::to_string_pretty(&members).unwrap_or_default());
         return Ok(());
     }
+    if members.is_empty() {
+        println!("Nobody has a role of his own on {}. Places are named by --org, --team or --project.", on.words());
+        return Ok(());
+    }
     let mut table = Table::new(["USER", "ROLE", "SINCE"].map(|heading| (heading.to_owned(), Align::Left)));
     for member in members {
         table.row(vec![member.user.to_string(), member.role.name().to_owned(), member.granted_at]);
