@@ -12,24 +12,24 @@ pub fn now() -> String {
 
 /// User and system time of this process so far.
 pub fn cpu_time() -> Duration {
-    usage(libc::RUSAGE_SELF)
+    clock(libc::CLOCK_PROCESS_CPUTIME_ID)
 }
 
 /// The same of this thread alone.
 pub fn thread_cpu_time() -> Duration {
-    usage(libc::RUSAGE_THREAD)
+    clock(libc::CLOCK_THREAD_CPUTIME_ID)
 }
 
-fn usage(whose: libc::c_int) -> Duration {
-    // SAFETY: a zeroed `rusage` is a valid one, and the call only writes into it.
+/// Not `getrusage`, which counts in ticks of 4 ms on some kernels.
+fn clock(which: libc::clockid_t) -> Duration {
+    // SAFETY: a zeroed `timespec` is a valid one, and the call only writes into it.
     #[expect(unsafe_code, reason = "the standard library does not tell what a process used")]
-    let usage = unsafe {
-        let mut usage: libc::rusage = std::mem::zeroed();
-        libc::getrusage(whose, &mut usage);
-        usage
+    let time = unsafe {
+        let mut time: libc::timespec = std::mem::zeroed();
+        libc::clock_gettime(which, &mut time);
+        time
     };
-    let of = |time: libc::timeval| Duration::new(time.tv_sec as u64, time.tv_usec as u32 * 1_000);
-    of(usage.ru_utime) + of(usage.ru_stime)
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 /// The largest resident size so far.

@@ -48,6 +48,20 @@ pub enum Order {
     OldestFirst,
 }
 
+impl EventQuery {
+    /// What of these ids, half-open, is not behind us. A bound beside it (`id > ?`) would have SQLite begin every page
+    /// at the stretch's own beginning, and step over all pages before: 3,200,000 reads of a file of 92,000 pages.
+    pub(super) fn left_of(&self, (from, to): (i64, i64)) -> Option<(i64, i64)> {
+        let after = self.after.map(|after| saturate(after.0));
+        let (from, to) = match (after, self.order) {
+            (None, _) => (from, to),
+            (Some(after), Order::OldestFirst) => (from.max(after.saturating_add(1)), to),
+            (Some(after), Order::NewestFirst) => (from, to.min(after)),
+        };
+        (from < to).then_some((from, to))
+    }
+}
+
 impl Reader {
     pub fn open(data_dir: &Path) -> Result<Reader, StoreError> {
         let path = data_dir.join(FILE_NAME);
@@ -184,12 +198,12 @@ fn visit_events(
 ) -> rusqlite::Result<Option<EventId>> {
     // One snapshot for the rows, the names that they point at, and the days that they are looked for in.
     let snapshot = connection.unchecked_transaction()?;
-    let (behind, direction) = match query.order {
-        Order::NewestFirst => ("id < ?", "DESC"),
-        Order::OldestFirst => ("id > ?", "ASC"),
+    let direction = match query.order {
+        Order::NewestFirst => "DESC",
+        Order::OldestFirst => "ASC",
     };
     let mut values = Vec::new();
-    let mut conditions = vec!["id >= ? AND id < ?".to_owned(), behind.to_owned()];
+    let mut conditions = vec!["id >= ? AND id < ?".to_owned()];
     let by_column = |filter: &Filter| condition(filter, filter.dimension.event_expression(), &mut values);
     conditions.extend(query.filters.iter().map(by_column));
     // One key's events are found by their index, without a look at days that others fill.
@@ -203,17 +217,13 @@ fn visit_events(
         COLUMNS.join(", "),
         conditions.join(" AND ")
     );
-    let after = match (query.after, query.order) {
-        (Some(after), _) => saturate(after.0),
-        (None, Order::NewestFirst) => i64::MAX,
-        (None, Order::OldestFirst) => -1,
-    };
     let mut statement = snapshot.prepare_cached(&sql)?;
     let mut decoder = Decoder::new(&snapshot, remembered);
     let (mut left, mut last) = (query.limit, None);
     let stretches = if key.is_some() { vec![query.range.ids()] } else { stretches(&snapshot, query)? };
-    for (from, to) in stretches {
-        let bounds = [Value::from(from), Value::from(to), Value::from(after)];
+    for stretch in stretches {
+        let Some((from, to)) = query.left_of(stretch) else { continue };
+        let bounds = [Value::from(from), Value::from(to)];
         let all = bounds.iter().chain(&values);
         let limit = Value::from(saturate(left as u64));
         let mut rows = statement.query(params_from_iter(all.chain([&limit])))?;

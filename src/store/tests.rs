@@ -3,6 +3,7 @@
 use super::fixtures::{NOON, call, daily, later};
 use super::*;
 use crate::event::Outcome;
+use crate::ids::EventId;
 use crate::money::pico_to_decimal;
 use crate::tokens::usage::Kind;
 use proptest::prelude::*;
@@ -347,6 +348,19 @@ fn pages_show_every_event_once_also_while_new_ones_arrive() {
         let expected: Vec<u64> = (0..25).map(|n| call(later(n), 0).opening.id.0).collect();
         assert_eq!(seen, expected);
     }
+}
+
+/// What SQLite is asked for of a page must begin (or end) behind the page before, or it steps over all of them again.
+#[test]
+fn a_later_page_is_looked_for_behind_the_one_before() {
+    let oldest = EventQuery { order: Order::OldestFirst, after: Some(EventId(500)), ..EventQuery::default() };
+    assert_eq!(oldest.left_of((100, 900)), Some((501, 900)));
+    assert_eq!(oldest.left_of((600, 900)), Some((600, 900)));
+    assert_eq!(oldest.left_of((100, 501)), None);
+    let newest = EventQuery { order: Order::NewestFirst, ..oldest };
+    assert_eq!(newest.left_of((100, 900)), Some((100, 500)));
+    assert_eq!(newest.left_of((500, 900)), None);
+    assert_eq!(EventQuery::default().left_of((100, 900)), Some((100, 900)));
 }
 
 #[test]
