@@ -6,7 +6,7 @@
 
 pub mod account;
 pub mod book;
-mod by_id;
+pub mod by_id;
 pub mod lease;
 pub mod scope;
 pub mod window;

@@ -9,6 +9,10 @@
 //!
 //! A callback either reads the value it is offered with exactly one call, or leaves it, and then it is skipped.
 
+mod start;
+
+pub use start::SameStart;
+
 use crate::tokens::prompt::{Escaped, PromptText};
 use memchr::memchr2;
 use std::borrow::Cow;
@@ -167,6 +171,20 @@ impl<'a> Reader<'a> {
         if self.take(b'}') {
             return Ok(true);
         }
+        self.members(&mut member)
+    }
+
+    /// The members of the outermost object from the one whose name begins at `at`.
+    fn rest_of_object(
+        &mut self,
+        at: usize,
+        mut member: impl FnMut(&str, &mut Self) -> Result<(), Broken>,
+    ) -> Result<bool, Broken> {
+        self.at = at;
+        self.members(&mut member)
+    }
+
+    fn members(&mut self, member: &mut impl FnMut(&str, &mut Self) -> Result<(), Broken>) -> Result<bool, Broken> {
         self.depth += 1;
         loop {
             self.pass_blanks();

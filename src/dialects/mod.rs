@@ -255,6 +255,8 @@ pub struct Observation {
     pub error_code: Option<Arc<str>>,
     /// For Responses with `background: true`, batches: not done yet.
     pub pending: bool,
+    /// How the last chunk began: what the next one repeats of it is not read again.
+    pub start: json::SameStart,
 }
 
 impl Observation {

@@ -3,10 +3,18 @@
 //! OpenAI: with `stream_options.include_usage`, every chunk has `"usage":null` and one more, with `"choices":[]` and the
 //! usage, comes before `[DONE]`. A caller who did not ask must see neither. An event waits only for its own end.
 
-use super::json::{self, Reader, Shape};
+use super::json::{self, Reader, SameStart, Shape};
 use super::sse::{Boundaries, EVENT_BYTES_MAX, Lines, field_and_value};
 use bytes::{Bytes, BytesMut};
+use memchr::memmem::Finder;
 use std::ops::Range;
+use std::sync::LazyLock;
+
+/// In JSON text inside a string this would be `\"usage\"`: only a member has these seven bytes in a row.
+static USAGE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"usage\""));
+
+/// Members that are never cut, which every chunk begins with.
+const REPEATS: [&str; 6] = ["id", "object", "created", "model", "service_tier", "system_fingerprint"];
 
 /// The filter of one chat or completions stream for which *we* asked for usage.
 #[derive(Debug, Default)]
@@ -17,6 +25,7 @@ pub struct UsageWithholder {
     withheld: bool,
     /// The running event outgrew [`EVENT_BYTES_MAX`]: it passes as it is.
     passing: bool,
+    start: SameStart,
 }
 
 impl UsageWithholder {
@@ -43,7 +52,7 @@ impl UsageWithholder {
     pub fn finish(&mut self) -> Bytes {
         let kept = std::mem::take(&mut self.kept);
         let mut rest = BytesMut::new();
-        if verdict(&kept).write(&kept, &mut rest) { rest.freeze() } else { Bytes::new() }
+        if verdict(&kept, &mut self.start).write(&kept, &mut rest) { rest.freeze() } else { Bytes::new() }
     }
 
     fn event(&mut self, place: Range<usize>, out: &mut Output<'_>) {
@@ -54,7 +63,7 @@ impl UsageWithholder {
             return out.pass(place);
         }
         if self.kept.is_empty() {
-            let verdict = verdict(piece);
+            let verdict = verdict(piece, &mut self.start);
             self.withheld = matches!(verdict, Verdict::Withhold);
             match verdict {
                 Verdict::Pass => out.pass(place),
@@ -63,7 +72,7 @@ impl UsageWithholder {
         } else {
             let mut whole = std::mem::take(&mut self.kept);
             whole.extend_from_slice(piece);
-            self.withheld = !verdict(&whole).write(&whole, out.written());
+            self.withheld = !verdict(&whole, &mut self.start).write(&whole, out.written());
             whole.clear();
             self.kept = whole;
         }
@@ -151,13 +160,12 @@ impl Verdict {
     }
 }
 
-fn verdict(event: &[u8]) -> Verdict {
-    // In JSON text inside a string this would be `\"usage\"`: only a member has these seven bytes in a row.
-    if memchr::memmem::find(event, b"\"usage\"").is_none() {
+fn verdict(event: &[u8], start: &mut SameStart) -> Verdict {
+    if USAGE.find(event).is_none() {
         return Verdict::Pass;
     }
     let Some((json, offset)) = json_of(event) else { return Verdict::Pass };
-    let found = read_chunk(&json).unwrap_or_default();
+    let found = read_chunk(&json, start).unwrap_or_default();
     if found.choices_are_empty && found.has_usage {
         return Verdict::Withhold;
     }
@@ -199,11 +207,16 @@ struct Chunk {
 }
 
 /// `None`: the chunk is no JSON object; then it is not ours to touch.
-fn read_chunk(json: &[u8]) -> Option<Chunk> {
+fn read_chunk(json: &[u8], start: &mut SameStart) -> Option<Chunk> {
     let mut chunk = Chunk::default();
-    let mut members: Vec<(Range<usize>, bool)> = Vec::new();
+    let mut members: Vec<(Range<usize>, bool)> = Vec::with_capacity(8);
+    let left_out = start.end_in(json);
+    if left_out > 0 {
+        // All that is not offered again is one member that stays.
+        members.push((0..left_out, false));
+    }
     let mut reader = Reader::new(json);
-    let is_object = reader.object(|name, value| {
+    let is_object = start.object(&mut reader, &REPEATS, |name, value| {
         let start = value.name_place().start;
         let mut is_null_usage = false;
         match (name, value.shape()) {
@@ -322,10 +335,11 @@ mod tests {
 
     /// A stream as OpenAI sends it with `include_usage`, and as it would have sent it without.
     fn stream_pair() -> impl Strategy<Value = (String, String)> {
-        let event = (0..6usize, "[a-z]{0,5}", prop_oneof![Just("\n"), Just("\r\n"), Just("\r")]);
+        let begin = prop_oneof![Just(""), Just("\"id\":\"a\","), Just("\"id\":\"a\", \"model\":\"m\" ,")];
+        let event = (0..6usize, "[a-z]{0,5}", prop_oneof![Just("\n"), Just("\r\n"), Just("\r")], begin);
         proptest::collection::vec(event, 0..8).prop_map(|events| {
             let (mut with, mut without) = (String::new(), String::new());
-            for (kind, text, end) in events {
+            for (kind, text, end, begin) in events {
                 let (asked, plain) = match kind {
                     0 => (Some(format!("{{\"choices\":[],\"usage\":{{\"x\":\"{text}\"}}}}")), None),
                     1 => (Some("[DONE]".to_owned()), Some("[DONE]".to_owned())),
@@ -333,12 +347,18 @@ mod tests {
                         Some(format!("{{\"{text}\":[],\"choices\":[]}}")),
                         Some(format!("{{\"{text}\":[],\"choices\":[]}}")),
                     ),
-                    3 => (Some(format!("{{\"usage\":null,\"c\":\"{text}\"}}")), Some(format!("{{\"c\":\"{text}\"}}"))),
+                    3 => (
+                        Some(format!("{{{begin}\"usage\":null,\"c\":\"{text}\"}}")),
+                        Some(format!("{{{begin}\"c\":\"{text}\"}}")),
+                    ),
                     4 => (
                         Some(format!("{{\"c\": \"{text}\", \"usage\": null, \"o\": 1}}")),
                         Some(format!("{{\"c\": \"{text}\", \"o\": 1}}")),
                     ),
-                    _ => (Some(format!("{{\"c\":\"{text}\",\"usage\":null}}")), Some(format!("{{\"c\":\"{text}\"}}"))),
+                    _ => (
+                        Some(format!("{{{begin}\"c\":\"{text}\",\"usage\":null}}")),
+                        Some(format!("{{{begin}\"c\":\"{text}\"}}")),
+                    ),
                 };
                 for (stream, json) in [(&mut with, asked), (&mut without, plain)] {
                     if let Some(json) = json {

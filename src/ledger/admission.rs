@@ -17,6 +17,7 @@ use super::waits::{Asked, Obstacle, Waiting, Waits};
 use super::{OnFailure, Settings};
 use crate::budget::account::BudgetId;
 use crate::budget::book::{Blocked, Book, Denied, Hold, HoldId};
+use crate::budget::by_id::ById;
 use crate::budget::{Balance, Budget, Demand, Instance};
 use crate::clock::{Clock, Timestamp};
 use crate::event::Opening;
@@ -24,7 +25,7 @@ use crate::ids::EventId;
 use crate::store::{EventRow, JournalPosition};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
@@ -100,7 +101,7 @@ pub(super) struct Core {
     pub book: Book,
     pub desk: Desk,
     pub journal: Journal,
-    pub open: HashMap<EventId, Open>,
+    pub open: ById<EventId, Open>,
     /// Open reservations by the segment that carries their record.
     pub open_in: BTreeMap<u64, usize>,
     /// Bytes that must stay free for the settlements of what is open.
@@ -147,7 +148,7 @@ impl Admission {
             book: Book::default(),
             desk: Desk::default(),
             journal,
-            open: HashMap::new(),
+            open: ById::default(),
             open_in: BTreeMap::new(),
             owed_bytes: 0,
             asked_bytes: 2 * SETTLEMENT_BYTES,

@@ -27,12 +27,16 @@ use crate::telemetry::otel::{Arrival, AttemptTrace, RefusedTrace, Trace};
 use crate::tenants::GUARDED_OPERATIONS;
 use bytes::Bytes;
 use http::Method;
+use http::header::HeaderName;
 use http::response::Parts as ResponseHead;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Of an error response that is tried again, this much is read so that its connection can be kept.
 const RETRIED_BODY_BYTES_MAX: usize = 64 * 1024;
+/// Where callers put their own name of a call.
+static REQUEST_IDS: [HeaderName; 2] =
+    [HeaderName::from_static("x-client-request-id"), HeaderName::from_static("x-request-id")];
 
 /// How one attempt went, for the loop over attempts.
 pub enum Attempt {
@@ -221,7 +225,7 @@ impl Run<'_> {
     pub fn opening(&self, course: &Course<'_>) -> Opening {
         let (arrived, asked, foreseen) = (self.arrived, self.asked, &course.foreseen);
         let ruled = course.ruled.as_deref();
-        let header = |name: &str| arrived.head.headers.get(name).and_then(|value| value.to_str().ok());
+        let header = |name: &HeaderName| arrived.head.headers.get(name).and_then(|value| value.to_str().ok());
         let elapsed = i64::try_from(arrived.started.elapsed().as_micros()).unwrap_or(0);
         // A first attempt began when its request arrived; a later one begins now.
         let started_at = if self.number == 1 { arrived.at } else { Timestamp(arrived.at.as_micros() + elapsed) };
@@ -238,9 +242,7 @@ impl Run<'_> {
             requested_model: asked.facts.requested_model.clone(),
             upstream_model: course.target.model.clone(),
             stream: asked.facts.stream,
-            client_request_id: header("x-client-request-id")
-                .or_else(|| header("x-request-id"))
-                .map(|id| Arc::from(&id[..id.len().min(128)])),
+            client_request_id: REQUEST_IDS.iter().find_map(header).map(|id| Arc::from(&id[..id.len().min(128)])),
             decision: Arc::from(ruled.and_then(|ruled| ruled.action).unwrap_or("admit")),
             rule: ruled.and_then(|ruled| ruled.rule.clone()),
             ceiling: foreseen.ceiling,

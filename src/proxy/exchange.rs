@@ -21,12 +21,15 @@ use crate::telemetry::otel::Trace;
 use crate::tenants::{Attribution, Caller, Credential};
 use crate::tokens::facts::RequestFacts;
 use bytes::Bytes;
+use http::header::HeaderName;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 /// Of a multipart body, this much is read to find its `model` before it streams on.
 const MULTIPART_PREFIX_BYTES_MAX: usize = 64 * 1024;
+static PROVIDER: HeaderName = HeaderName::from_static("x-farebox-provider");
+static PREVIEW: HeaderName = HeaderName::from_static("x-farebox-preview");
 
 /// A recognised request; its body is not read yet.
 pub struct Arrived {
@@ -138,7 +141,7 @@ fn arrive(proxy: &Proxy, session: &Session) -> Result<Arrived, surface::Asked> {
 /// The same for a path that the request only tells of: a preview's.
 pub fn arrive_at(proxy: &Proxy, session: &Session, head: &Arc<Head>, path: &str) -> Result<Arrived, surface::Asked> {
     let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
-    let text = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
+    let text = |name: &HeaderName| head.headers.get(name).and_then(|value| value.to_str().ok());
     let (provider_in_path, rest) = match way(path, &proxy.settings.path_prefix, |name| proxy.is_provider(name)) {
         Way::House(rest) => (None, rest),
         Way::Named { provider, rest } => (Some(Arc::from(provider)), rest),
@@ -163,12 +166,12 @@ pub fn arrive_at(proxy: &Proxy, session: &Session, head: &Arc<Head>, path: &str)
         endpoint,
         rest: rest.to_owned(),
         query: query.map(str::to_owned),
-        provider_header: text("x-farebox-provider").map(str::to_owned),
+        provider_header: text(&PROVIDER).map(str::to_owned),
         default_provider: Arc::clone(&proxy.settings.default_provider),
         caller: identity.caller,
         credential: identity.credential,
         client,
-        preview: text("x-farebox-preview").is_some_and(|value| value.eq_ignore_ascii_case("only")),
+        preview: text(&PREVIEW).is_some_and(|value| value.eq_ignore_ascii_case("only")),
         upgrade: session.asks_for_upgrade(),
         trace: proxy.telemetry.otel.begin(&head.headers),
         head: forwarded,

@@ -16,10 +16,13 @@ use crate::tokens::history::Who;
 use crate::tokens::tokenizer::Tokenizer;
 use crate::tokens::usage::{Kind, TokenUsage};
 use http::Method;
+use http::header::HeaderName;
 
 /// Output of an answer where the caller's own history tells nothing: the estimate's guess, a limit below it counts
 /// instead.
 const OUTPUT_TOKENS_EXPECTED: u64 = 500;
+/// The caller prefers a refusal.
+static NO_SWAP: HeaderName = HeaderName::from_static("x-farebox-no-swap");
 
 /// What was foreseen of an attempt before it left.
 #[derive(Clone, Debug, Default)]
@@ -150,7 +153,7 @@ pub fn question<'a>(
     target: &'a Target,
     foreseen: &'a Foreseen,
 ) -> Question<'a> {
-    let refuses_swaps = arrived.head.headers.get("x-farebox-no-swap").is_some_and(|value| value == "true");
+    let refuses_swaps = arrived.head.headers.get(&NO_SWAP).is_some_and(|value| value == "true");
     Question {
         caller: &arrived.caller,
         attribution: &asked.attribution,

@@ -46,11 +46,16 @@ struct Said {
     images: u64,
 }
 
+/// What every chunk of a stream says again, and what changes nothing when it is read once more.
+const REPEATS: [&str; 7] = ["id", "object", "created", "model", "service_tier", "system_fingerprint", "provider"];
+
 /// Chat, completions, and every endpoint whose usage stands at the top.
 fn body(operation: Operation, flavor: Flavor, bytes: &[u8], whole: Whole, seen: &mut Observation) {
     let mut said = Said::default();
     let mut reader = Reader::new(bytes);
-    let read = reader.object(|name, value| member(operation, name, value, &mut said, seen));
+    let mut start = std::mem::take(&mut seen.start);
+    let read = start.object(&mut reader, &REPEATS, |name, value| member(operation, name, value, &mut said, seen));
+    seen.start = start;
     let is_object = matches!((read, reader.end()), (Ok(true), Ok(())));
     if !is_object {
         return;
@@ -78,7 +83,11 @@ fn take_usage(reported: Reported, is_final: bool, operation: Operation, flavor: 
     seen.usage = Some(reported.usage(operation, flavor));
     seen.usage_is_final = is_final && !reported.lacks_input();
     seen.provider_cost = reported.cost.or(seen.provider_cost);
-    seen.service_tier = reported.service_tier.or_else(|| seen.service_tier.take());
+    if reported.service_tier.is_some() {
+        seen.service_tier = reported.service_tier;
+        // A chunk that repeats its own word for it says something new.
+        seen.start.forget();
+    }
 }
 
 fn member(
