@@ -5,7 +5,7 @@ use super::account::{Account, Call, Ending, Marks};
 use super::client::Session;
 use super::decide::{Admitted, Course, Errand, Refused};
 use super::deliver::{self, Delivery};
-use super::downstream;
+use super::downstream::{self, BodyFault};
 use super::exchange::{Arrived, Asked, AskedBody};
 use super::foresee::terms;
 use super::limits::Passes;
@@ -20,15 +20,17 @@ use super::upstream::{Connection, Failure, Framing, HeadPlan, Line, head, unwrit
 use crate::clock::Timestamp;
 use crate::dialects::splice::{Edits, splice};
 use crate::dialects::{Dialect, Operation, Refusal, RefusalKind};
-use crate::event::Opening;
+use crate::event::{Opening, Outcome};
 use crate::ids::EventId;
 use crate::ledger::admission::Reservation;
 use crate::telemetry::otel::{Arrival, AttemptTrace, RefusedTrace, Trace};
 use crate::tenants::GUARDED_OPERATIONS;
 use bytes::Bytes;
-use http::Method;
 use http::header::HeaderName;
 use http::response::Parts as ResponseHead;
+use http::{Method, StatusCode};
+use pingora_timeout::fast_timeout::fast_timeout;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -68,6 +70,8 @@ pub struct Run<'a> {
     pub more_targets: bool,
     /// Keys of this provider's that it refused this request with.
     pub keys_tried: &'a [Arc<str>],
+    /// On a new connection: a kept one was closed under the attempt before.
+    pub fresh: bool,
 }
 
 impl Run<'_> {
@@ -93,13 +97,17 @@ impl Run<'_> {
             Ok(carried) => carried,
             Err(why) => return keyless(account, why),
         };
-        let line = match Line::open(&self.target.provider, self.proxy.clock.now()).await {
+        let line = match Line::open(&self.target.provider, self.proxy.clock.now(), self.fresh).await {
             Ok(line) => line,
             Err(failure) => return self.not_sent(account, failure),
         };
         let mut connection = match self.send(session, line, &mut account, course, &carried).await {
             Ok(connection) => connection,
             Err(Stop::ClientGone) => return self.client_gone(account),
+            Err(Stop::TooSlow) => {
+                account.settle(Ending::ClientGone);
+                return Attempt::Refused(refusal::slow_body());
+            }
             Err(Stop::Failed(failure)) => return self.broken(account, failure),
         };
         let response = match self.response_head(session, &mut connection).await {
@@ -266,11 +274,9 @@ impl Run<'_> {
         let (body, framing) = match &self.asked.body {
             AskedBody::Whole(whole) => {
                 let body = self.edited(&whole.bytes, course);
-                let framing = if body.is_empty() && self.arrived.head.method != Method::POST {
-                    Framing::Nothing
-                } else {
-                    Framing::Length(body.len() as u64)
-                };
+                let unsaid = self.arrived.head.method != Method::POST && downstream::content_length(session).is_none();
+                let framing =
+                    if body.is_empty() && unsaid { Framing::Nothing } else { Framing::Length(body.len() as u64) };
                 (body, framing)
             }
             AskedBody::Streaming { prefix } => (prefix.clone(), streaming_framing(session)),
@@ -303,17 +309,22 @@ impl Run<'_> {
         account: &mut Account,
         prefix: Bytes,
     ) -> Result<Connection, Stop> {
+        let deadline = self.arrived.started + self.target.provider.settings.timeouts.whole;
         let mut next = Some(prefix);
         while let Some(chunk) = next {
             // An answer may come before everything was sent (413): stop sending and read it.
             if !chunk.is_empty() && !connection.write(chunk).await {
                 return Ok(connection);
             }
-            next = match session.piece().await {
+            let piece = {
+                let piece = pin!(session.piece());
+                fast_timeout(deadline.saturating_duration_since(Instant::now()), piece).await
+            };
+            next = match piece.unwrap_or(Err(BodyFault::TooSlow)) {
                 Ok(chunk) => chunk,
-                Err(_) => {
+                Err(fault) => {
                     connection.release(false).await;
-                    return Err(Stop::ClientGone);
+                    return Err(if fault == BodyFault::TooSlow { Stop::TooSlow } else { Stop::ClientGone });
                 }
             };
             account.sent(next.as_ref().map_or(0, |chunk| chunk.len() as u64));
@@ -362,14 +373,20 @@ impl Run<'_> {
         let settings = &self.target.provider.settings;
         let timeout = settings.timeouts.first_byte.min(settings.timeouts.whole);
         let head = connection.response_head(timeout);
-        if settings.on_client_gone == super::settings::OnClientGone::Drain {
-            return Some(head.await);
-        }
-        tokio::select! {
-            biased;
-            head = head => Some(head),
-            _gone = session.left() => None,
-        }
+        let head = if settings.on_client_gone == super::settings::OnClientGone::Drain {
+            head.await
+        } else {
+            tokio::select! {
+                biased;
+                head = head => head,
+                _gone = session.left() => return None,
+            }
+        };
+        Some(head.and_then(|head| match head.status {
+            // Nobody asked for it, and what follows would be no HTTP.
+            StatusCode::SWITCHING_PROTOCOLS => Err(Failure::NoResponse("it switched protocols unasked".to_owned())),
+            _ => Ok(head),
+        }))
     }
 
     fn not_sent(&self, account: Account, failure: Failure) -> Attempt {
@@ -379,6 +396,9 @@ impl Run<'_> {
     }
 
     fn broken(&self, account: Account, failure: Failure) -> Attempt {
+        if let Failure::Stale { whole } = failure {
+            return stale(account, whole);
+        }
         self.target.provider.health.lock().record(Some(format!("{failure:?}")), self.proxy.clock.now());
         let ending = Ending::Broken { outcome: refusal::outcome(&failure), detail: Arc::from(format!("{failure:?}")) };
         account.settle(ending);
@@ -427,6 +447,15 @@ impl Run<'_> {
         matches!(failure, Failure::NotConnected(_) | Failure::Rejected(_)) && self.asked.is_whole()
     }
 
+    /// A connection that was closed under a request is tried once more where asking twice does no more than asking once,
+    /// but for what it costs (RFC 9110 §9.2.2): of what is metered nothing stays at the provider that anybody would miss.
+    pub fn may_repeat(&self) -> bool {
+        let endpoint = &self.arrived.endpoint;
+        let generates = endpoint.metered && !self.asked.facts.background;
+        let leaves_nothing = generates || endpoint.operation == Operation::CountTokens;
+        self.asked.is_whole() && (leaves_nothing || self.arrived.head.method.is_idempotent())
+    }
+
     /// Another provider may have the certificate that this one lacks.
     pub fn may_try_elsewhere(&self, failure: &Failure) -> bool {
         self.may_try_again(failure) || matches!(failure, Failure::Untrusted(_)) && self.asked.is_whole()
@@ -456,6 +485,17 @@ impl Run<'_> {
     }
 }
 
+/// A provider closes kept connections as it likes: that says nothing of its health. A request that never left whole was
+/// not carried out; one that did may have been.
+fn stale(account: Account, whole: bool) -> Attempt {
+    let detail = Arc::from("the provider closed a kept connection under the request");
+    account.settle(match whole {
+        true => Ending::Broken { outcome: Outcome::ProviderCut, detail },
+        false => Ending::NotSent { detail },
+    });
+    Attempt::Failed { failure: Failure::Stale { whole }, pause: None }
+}
+
 /// There is no key to call it with: another provider may have one.
 fn keyless(account: Account, why: &str) -> Attempt {
     account.settle(Ending::NotSent { detail: Arc::from(why) });
@@ -471,6 +511,7 @@ fn retry_after(response: &ResponseHead) -> Option<Duration> {
 /// Why sending stopped.
 enum Stop {
     ClientGone,
+    TooSlow,
     Failed(Failure),
 }
 

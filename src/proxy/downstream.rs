@@ -13,7 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// One permit of the body budget.
 pub const BODY_PERMIT_BYTES: u64 = 1_024;
 
-/// How long the rest of a refused request's body is read, so that its sender sees the refusal.
+/// How long the rest of an answered request's body is read, so that its sender sees the answer.
 const LINGER_MAX: Duration = Duration::from_secs(2);
 
 /// A request body that was read whole, with the memory it is allowed to hold.
@@ -144,11 +144,14 @@ pub async fn refuse(session: &mut Session, refusal: RefusalBody, exchange: &str)
     }
     let mut extra: Vec<(&str, String)> = refusal.headers;
     extra.push(("x-farebox-exchange-id", exchange.to_owned()));
-    let written = respond_json(session, refusal.status, &extra, refusal.body).await;
-    if !session.is_body_done() {
-        // A socket closed with unread bytes is reset, and the client would lose the answer that it is about to read.
+    respond_json(session, refusal.status, &extra, refusal.body).await
+}
+
+/// After an answer that came before the end of its request: the rest is read for a while. A socket closed with unread
+/// bytes is reset, and the client would lose the answer that it is about to read.
+pub async fn linger(session: &mut Session) {
+    if session.status().is_some() && !session.is_body_done() {
         let unread = async { while let Ok(Some(_)) = session.piece().await {} };
         let _ = tokio::time::timeout(LINGER_MAX, Box::pin(unread)).await;
     }
-    written
 }

@@ -22,7 +22,7 @@ use crate::tenants::{Attribution, Caller, Credential};
 use crate::tokens::facts::RequestFacts;
 use bytes::Bytes;
 use http::header::HeaderName;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -104,11 +104,15 @@ impl Asked {
 pub async fn exchange(proxy: &Arc<Proxy>, session: &mut Session) {
     let arrived = match arrive(proxy, session) {
         Ok(arrived) => arrived,
-        Err(way) => return Box::pin(surface::answer(proxy, session, way)).await,
+        Err(way) => {
+            Box::pin(surface::answer(proxy, session, way)).await;
+            return downstream::linger(session).await;
+        }
     };
     let serving = Serving::begin(proxy, &arrived);
     journey(proxy, session, &arrived).await;
     serving.ended(session);
+    downstream::linger(session).await;
 }
 
 /// What is done with a request that was let in.
@@ -188,16 +192,24 @@ fn recognise(dialect: Dialect, head: &Head, rest: &str) -> Endpoint {
     if json { Endpoint { body: BodyShape::Json, ..endpoint } } else { endpoint }
 }
 
-/// The client's address; behind a trusted proxy, the last address that it did not add itself.
+/// The client's address; behind a trusted proxy, the last address that is not a trusted proxy's. Each proxy adds the one
+/// before it at the end, in the same line or in one of its own; what stands before is anybody's word, and so is what
+/// stands before a hop that is no address.
 fn client_address(proxy: &Proxy, session: &Session) -> Option<IpAddr> {
     let peer = session.peer()?;
     let trusted = |address: IpAddr| is_trusted(proxy, address);
     if !trusted(peer) {
         return Some(peer);
     }
-    let forwarded = session.header("x-forwarded-for").and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let hops = forwarded.rsplit(',').filter_map(|hop| hop.trim().parse().ok());
-    Some(hops.into_iter().find(|hop| !trusted(*hop)).unwrap_or(peer))
+    let lines: Vec<_> = session.head().headers.get_all("x-forwarded-for").iter().collect();
+    let hops = lines.into_iter().rev().flat_map(|line| line.to_str().unwrap_or_default().rsplit(','));
+    let addresses = hops.map_while(|hop| address(hop.trim()));
+    Some(addresses.into_iter().find(|hop| !trusted(*hop)).unwrap_or(peer))
+}
+
+/// Some proxies write the port as well.
+fn address(hop: &str) -> Option<IpAddr> {
+    hop.parse().ok().or_else(|| Some(hop.parse::<SocketAddr>().ok()?.ip()))
 }
 
 /// What it says of the client is believed.
@@ -221,8 +233,13 @@ async fn read(proxy: &Proxy, session: &mut Session, arrived: &Arrived) -> Result
             (facts, AskedBody::Streaming { prefix })
         }
         BodyShape::Opaque => {
-            downstream::continue_if_expected(session).await.map_err(unread)?;
-            (RequestFacts { choices: 1, ..RequestFacts::default() }, AskedBody::Streaming { prefix: Bytes::new() })
+            let facts = RequestFacts { choices: 1, ..RequestFacts::default() };
+            if session.is_body_empty() {
+                (facts, AskedBody::Whole(WholeBody::default()))
+            } else {
+                downstream::continue_if_expected(session).await.map_err(unread)?;
+                (facts, AskedBody::Streaming { prefix: Bytes::new() })
+            }
         }
     };
     Ok(understood(proxy, arrived, facts, body))
@@ -289,7 +306,7 @@ async fn forward(proxy: &Arc<Proxy>, session: &mut Session, arrived: &Arrived, a
     for (place, target) in targets.iter().enumerate() {
         let name = Arc::clone(&target.provider.settings.name);
         let more_targets = place + 1 < targets.len();
-        let mut tried = 0u16;
+        let (mut tried, mut fresh) = (0u16, false);
         loop {
             if !target.provider.health.lock().permit(proxy.clock.now()) {
                 let seconds = target.provider.health.lock().seconds_to_probe(proxy.clock.now());
@@ -298,11 +315,23 @@ async fn forward(proxy: &Arc<Proxy>, session: &mut Session, arrived: &Arrived, a
             }
             number += 1;
             let can_retry = tried < target.provider.settings.retries.max;
-            let run = Run { proxy, arrived, asked, target, number, can_retry, more_targets, keys_tried: &keys_tried };
+            let keys_tried_so_far = &keys_tried[..];
+            let run = Run {
+                proxy,
+                arrived,
+                asked,
+                target,
+                number,
+                can_retry,
+                more_targets,
+                keys_tried: keys_tried_so_far,
+                fresh,
+            };
             match run.attempt(session, &mut passes).await {
                 Attempt::Done => return,
                 Attempt::Refused(refused) => return Box::pin(refuse(proxy, session, arrived, refused)).await,
                 Attempt::NextKey(name) => keys_tried.push(name),
+                Attempt::Failed { failure: Failure::Stale { .. }, .. } if run.may_repeat() => fresh = true,
                 Attempt::Failed { failure, pause } => {
                     let is_down = target.provider.health.lock().is_down(proxy.clock.now());
                     let again = can_retry && run.may_try_again(&failure) && !is_down;

@@ -8,6 +8,7 @@
 //! and a connection on which anything is doubtful is not used again.
 
 use super::chunked::{Chunked, Malformed};
+use super::reason;
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -37,6 +38,9 @@ pub struct Incoming {
     /// Read, and not handed out yet.
     buffer: BytesMut,
     body: Body,
+    /// Something of an answer came.
+    heard: bool,
+    sent_whole: bool,
     /// The connection may be used again once the body was read to its end.
     keep: bool,
     idle: Option<Duration>,
@@ -82,7 +86,15 @@ impl Incoming {
     /// What comes on this connection next is a response. `sent_whole`: its request left to the last byte; otherwise the
     /// connection is not used again, whatever the provider says.
     pub fn on(stream: Stream, sent_whole: bool) -> Incoming {
-        Incoming { stream, buffer: BytesMut::new(), body: Body::Length(0), keep: sent_whole, idle: None }
+        Incoming {
+            stream,
+            buffer: BytesMut::new(),
+            body: Body::Length(0),
+            heard: false,
+            sent_whole,
+            keep: sent_whole,
+            idle: None,
+        }
     }
 
     /// The final head; informational ones (100, 103) are passed over, 101 is final. No piece of the body is waited for
@@ -91,6 +103,16 @@ impl Incoming {
         self.idle = Some(within);
         let reading = pin!(self.read_head());
         fast_timeout(within, reading).await.unwrap_or(Err(Fault::TimedOut))
+    }
+
+    /// Nothing of an answer has come.
+    pub fn is_silent(&self) -> bool {
+        !self.heard
+    }
+
+    /// The request left to its last byte.
+    pub fn was_asked_whole(&self) -> bool {
+        self.sent_whole
     }
 
     /// Longest wait for a piece of the body.
@@ -154,6 +176,7 @@ impl Incoming {
             if self.fill().await? == 0 {
                 return Err(Fault::Closed);
             }
+            self.heard = true;
         }
     }
 
@@ -184,7 +207,7 @@ impl Incoming {
                 self.keep &= head.headers.remove(header::CONTENT_LENGTH).is_none();
                 if is_chunked(&head.headers) { Body::Chunked(Chunked::default()) } else { Body::ToClose }
             }
-            _ => match content_length(&head.headers)? {
+            _ => match content_length(&mut head.headers)? {
                 Some(0) => Body::Ended,
                 Some(bytes) => Body::Length(bytes),
                 None => Body::ToClose,
@@ -243,6 +266,8 @@ struct Parsed {
     length: usize,
     status: StatusCode,
     version: Version,
+    /// The words behind the status, where they are not the usual ones.
+    reason: Option<Box<str>>,
     /// Each header's name, and where its value lies.
     headers: Vec<(HeaderName, std::ops::Range<usize>)>,
 }
@@ -265,7 +290,8 @@ fn parsed<'b>(buffer: &'b [u8], headers: &mut [httparse::Header<'b>]) -> Result<
         Ok((name, if header.value.is_empty() { 0..0 } else { place(header.value) }))
     });
     let headers = named.collect::<Result<_, httparse::Error>>()?;
-    Ok(Some(Parsed { length, status, version, headers }))
+    let reason = response.reason.filter(|said| Some(*said) != status.canonical_reason()).map(Box::from);
+    Ok(Some(Parsed { length, status, version, reason, headers }))
 }
 
 impl Parsed {
@@ -279,6 +305,9 @@ impl Parsed {
         for (name, place) in self.headers {
             let value = value(bytes.slice(place)).ok_or(Fault::Malformed)?;
             head.headers.append(name, value);
+        }
+        if let Some(said) = &self.reason {
+            reason::keep(&mut head, said);
         }
         Ok(head)
     }
@@ -312,9 +341,9 @@ fn is_chunked(headers: &HeaderMap) -> bool {
     last.is_some_and(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"chunked"))
 }
 
-/// The length that all `content-length` headers agree on.
-fn content_length(headers: &HeaderMap) -> Result<Option<u64>, Fault> {
-    let mut agreed = None;
+/// The length that all `content-length` headers agree on; said once, whoever reads behind us reads the same.
+fn content_length(headers: &mut HeaderMap) -> Result<Option<u64>, Fault> {
+    let (mut agreed, mut said) = (None, 0);
     for value in headers.get_all(header::CONTENT_LENGTH) {
         for text in value.to_str().map_err(|_| Fault::Malformed)?.split(',') {
             let text = text.trim();
@@ -323,7 +352,11 @@ fn content_length(headers: &HeaderMap) -> Result<Option<u64>, Fault> {
             if agreed.replace(length).is_some_and(|before| before != length) {
                 return Err(Fault::Malformed);
             }
+            said += 1;
         }
+    }
+    if let Some(length) = agreed.filter(|_| said > 1) {
+        headers.insert(header::CONTENT_LENGTH, length.into());
     }
     Ok(agreed)
 }

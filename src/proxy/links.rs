@@ -32,12 +32,17 @@ pub fn made_ours(proxy: &Proxy, arrived: &Arrived, session: &Session, body: Byte
 /// `https://farebox.example/llm/anthropic`: the provider's root, as the client wrote it.
 fn here(proxy: &Proxy, arrived: &Arrived, session: &Session) -> Option<String> {
     let text = |name: &str| session.header(name).and_then(|value| value.to_str().ok());
-    let host = text(header::HOST.as_str()).or(session.head().authority.as_deref())?;
+    let host = text(header::HOST.as_str()).or(session.head().authority.as_deref()).filter(|host| is_plain(host))?;
     let forwarded = text("x-forwarded-proto").filter(|_| session.peer().is_some_and(|peer| is_trusted(proxy, peer)));
     let own = if proxy.settings.tls.is_some() { "https" } else { "http" };
     let scheme = forwarded.filter(|scheme| matches!(*scheme, "http" | "https")).unwrap_or(own);
     let provider = arrived.provider_in_path.as_deref()?;
     Some(format!("{scheme}://{host}{}/{provider}", proxy.settings.path_prefix))
+}
+
+/// It can stand in JSON and in a URL.
+fn is_plain(host: &str) -> bool {
+    host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte))
 }
 
 /// `None`: there is no link in it.

@@ -28,6 +28,7 @@ pub mod preview;
 pub mod probe;
 pub mod provider;
 pub mod purse;
+pub mod reason;
 pub mod refusal;
 pub mod route;
 pub mod serving;
@@ -262,6 +263,7 @@ impl Framed {
             }
         }
         session.set_read_timeout(Some(settings.request_timeout));
+        session.set_write_timeout(Some(settings.request_timeout));
         if is_stopping {
             session.set_keepalive(None);
         }

@@ -26,7 +26,17 @@ use std::sync::Arc;
 
 /// Answers 200 with the preview.
 pub async fn answer(proxy: &Arc<Proxy>, session: &mut Session, arrived: &Arrived, asked: &Asked, target: &Target) {
-    let run = Run { proxy, arrived, asked, target, number: 1, can_retry: false, more_targets: false, keys_tried: &[] };
+    let run = Run {
+        proxy,
+        arrived,
+        asked,
+        target,
+        number: 1,
+        can_retry: false,
+        more_targets: false,
+        keys_tried: &[],
+        fresh: false,
+    };
     let body = preview(&run).await.to_string().into_bytes();
     let headers = [("x-farebox-exchange-id", arrived.id.to_string())];
     downstream::respond_json(session, 200, &headers, body).await;

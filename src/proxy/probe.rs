@@ -54,7 +54,7 @@ async fn ask(provider: Arc<Provider>, now: Timestamp, timeout: Duration, asked: 
         traceparent: None,
     };
     let head = head(&plan).ok_or_else(unwritable)?;
-    let line = Line::open(&provider, now).await?;
+    let line = Line::open(&provider, now, false).await?;
     let mut connection = line.begin(head, timeout).await?;
     let response = connection.response_head(timeout).await?;
     let date = response.headers.get("date").and_then(|date| date.to_str().ok()).map(str::to_owned);

@@ -52,6 +52,15 @@ pub fn unread_body(fault: &BodyFault, bytes_max: u64) -> Option<Refusal> {
     })
 }
 
+/// A body that is passed on as it comes, and came too slowly.
+pub fn slow_body() -> Refusal {
+    because(
+        RefusalKind::RequestTimeout,
+        "The request body did not arrive in time: no piece may take longer than Farebox's `request_timeout`, and all of \
+         it no longer than the provider's `whole`. Send it again.",
+    )
+}
+
 /// Every target failed; what the last one said.
 pub fn no_response(provider: &str, failure: &Failure) -> Refusal {
     match failure {
@@ -71,6 +80,10 @@ pub fn no_response(provider: &str, failure: &Failure) -> Refusal {
                 ),
             )
         },
+        Failure::Stale { .. } => because(
+            RefusalKind::ProviderUnreachable,
+            format!("The provider `{provider}` closed the connection and gave no response."),
+        ),
         Failure::NoResponse(why) => {
             because(RefusalKind::ProviderUnreachable, format!("The provider `{provider}` gave no response: {why}."))
         }
@@ -91,7 +104,7 @@ pub fn outcome(failure: &Failure) -> Outcome {
         Failure::NotConnected(_) | Failure::Untrusted(_) | Failure::CircuitOpen { .. } => {
             Outcome::ProviderConnectionFailed
         }
-        Failure::NoResponse(_) => Outcome::ProviderCut,
+        Failure::NoResponse(_) | Failure::Stale { .. } => Outcome::ProviderCut,
         Failure::Timeout(_) => Outcome::ProviderTimeout,
         Failure::Rejected(status) => Outcome::of_status(*status),
     }

@@ -44,6 +44,7 @@ pub async fn run(proxy: &Arc<Proxy>, session: &mut Session, arrived: &Arrived) {
         can_retry: false,
         more_targets: false,
         keys_tried: &[],
+        fresh: false,
     };
     if let Err(refused) = tunnel(&run, session).await {
         refuse(proxy, session, arrived, refused).await;
@@ -59,7 +60,7 @@ async fn tunnel(run: &Run<'_>, session: &mut Session) -> Result<(), Refusal> {
     let Admitted { course, held: Some(held) } = admitted else { return Ok(()) };
     let _slot = held.slot;
     let mut account = run.account(&course, held.reservation, (asked, held.asked));
-    let line = match Line::open(provider, run.proxy.clock.now()).await {
+    let line = match Line::open(provider, run.proxy.clock.now(), false).await {
         Ok(line) => line,
         Err(failure) => {
             account.settle(Ending::NotSent { detail: Arc::from(format!("{failure:?}")) });

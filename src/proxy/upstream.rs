@@ -5,7 +5,7 @@ use super::egress::NO_TUNNEL;
 use super::incoming::{Fault, Incoming};
 use super::provider::{NoAddress, Provider};
 use super::purse::Carried;
-use super::route;
+use super::{reason, route};
 use crate::clock::Timestamp;
 use crate::dialects::{Dialect, Flavor};
 use crate::secret::Secret;
@@ -64,6 +64,8 @@ pub struct Line {
     stream: Stream,
     peer: Arc<HttpPeer>,
     provider: Arc<Provider>,
+    /// It carried a request before: its other end may be closing it at this moment.
+    reused: bool,
 }
 
 /// A connection to a provider with one request under way.
@@ -71,6 +73,7 @@ pub struct Connection {
     side: Side,
     peer: Arc<HttpPeer>,
     provider: Arc<Provider>,
+    reused: bool,
 }
 
 /// Who reads the response.
@@ -102,6 +105,9 @@ pub enum Failure {
     CircuitOpen { seconds: u64 },
     /// The request may have been read, no response head came.
     NoResponse(String),
+    /// A kept connection ended before a byte of the answer: most likely it was being closed while we wrote. `whole`: the
+    /// request had left to its last byte.
+    Stale { whole: bool },
     /// Which of the provider's timeouts passed.
     Timeout(&'static str),
     /// A status that the provider's settings say to try again.
@@ -115,18 +121,20 @@ impl From<NoAddress> for Failure {
 }
 
 impl Line {
-    /// An idle connection, or a new one; every address is tried in turn.
-    pub async fn open(provider: &Arc<Provider>, now: Timestamp) -> Result<Line, Failure> {
+    /// An idle connection, or a new one (where `fresh`, always a new one); every address is tried in turn.
+    pub async fn open(provider: &Arc<Provider>, now: Timestamp, fresh: bool) -> Result<Line, Failure> {
         let mut last = Failure::NotConnected(String::new());
         for peer in provider.peers(now).await? {
-            let idle = peer.address().as_inet().and_then(|address| provider.idle.take(*address));
+            let address = peer.address().as_inet().filter(|_| !fresh);
+            let idle = address.and_then(|address| provider.idle.take(*address));
+            let reused = idle.is_some();
             let stream = match idle {
                 Some(stream) => Ok(stream),
                 // Boxed: connecting is rare, and its future is larger than all else of an exchange together.
                 None => Box::pin(provider.connector.new_stream(&*peer)).await,
             };
             match stream {
-                Ok(stream) => return Ok(Line { stream, peer, provider: Arc::clone(provider) }),
+                Ok(stream) => return Ok(Line { stream, peer, provider: Arc::clone(provider), reused }),
                 Err(error) => last = unconnected(&error, &provider.settings.name),
             }
         }
@@ -149,10 +157,14 @@ impl Line {
         let mut wire = wire(plan, joined).ok_or_else(unwritable)?;
         wire.extend_from_slice(&body[..joined]);
         let first = self.write(&wire, timeout).await;
-        first.map_err(|error| Failure::NoResponse(error.to_string()))?;
+        first.map_err(|error| match error.kind() {
+            io::ErrorKind::TimedOut => Failure::NoResponse(error.to_string()),
+            _ if self.reused => Failure::Stale { whole: false },
+            _ => Failure::NoResponse(error.to_string()),
+        })?;
         let sent_whole = joined == body.len() || self.write(&body[joined..], timeout).await.is_ok();
         let side = Side::Ours(Incoming::on(self.stream, sent_whole));
-        Ok(Connection { side, peer: self.peer, provider: self.provider })
+        Ok(Connection { side, peer: self.peer, provider: self.provider, reused: self.reused })
     }
 
     /// Sends the head of a body that comes in pieces, or of an upgrade.
@@ -162,7 +174,8 @@ impl Line {
         session.set_write_timeout(Some(timeout));
         let sent = session.write_request_header(Box::new(head)).await;
         sent.map_err(|error| Failure::NoResponse(outward(&error)))?;
-        Ok(Connection { side: Side::Pingora(session), peer: self.peer, provider: self.provider })
+        let side = Side::Pingora(session);
+        Ok(Connection { side, peer: self.peer, provider: self.provider, reused: self.reused })
     }
 
     async fn write(&mut self, bytes: &[u8], timeout: Duration) -> io::Result<()> {
@@ -181,6 +194,9 @@ impl Connection {
             Side::Ours(incoming) => {
                 return incoming.head(timeout).await.map_err(|fault| match fault {
                     Fault::TimedOut => Failure::Timeout("first_byte"),
+                    Fault::Closed | Fault::Io(_) if self.reused && incoming.is_silent() => {
+                        Failure::Stale { whole: incoming.was_asked_whole() }
+                    }
                     other => Failure::NoResponse(other.outward()),
                 });
             }
@@ -190,13 +206,16 @@ impl Connection {
         loop {
             Box::pin(session.read_response_header()).await.map_err(|error| match error.etype() {
                 ErrorType::ReadTimedout => Failure::Timeout("first_byte"),
+                ErrorType::ConnectionClosed | ErrorType::ReadError if self.reused => Failure::Stale { whole: true },
                 _ => Failure::NoResponse(outward(&error)),
             })?;
             let Some(head) = session.response_header() else {
                 return Err(Failure::NoResponse("the response has no head".to_owned()));
             };
             if !head.status.is_informational() || head.status == http::StatusCode::SWITCHING_PROTOCOLS {
-                return Ok(head.as_owned_parts());
+                let mut parts = head.as_owned_parts();
+                reason::keep(&mut parts, head.get_reason_phrase().unwrap_or_default());
+                return Ok(parts);
             }
         }
     }

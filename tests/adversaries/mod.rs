@@ -1,6 +1,7 @@
 //! Adversaries: callers and providers that mean harm. Each ends in a bounded time and a bounded memory, with a clear
 //! word where one can still be said, and hurts nobody else.
 
+mod answers;
 mod callers;
 mod http2;
 mod providers;

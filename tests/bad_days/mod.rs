@@ -2,5 +2,6 @@
 //! for ever.
 
 mod clients;
+mod kept;
 mod node;
 mod providers;

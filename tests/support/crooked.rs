@@ -1,5 +1,6 @@
 //! A provider that answers with bytes of our choosing, whatever they are.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -47,7 +48,7 @@ impl Script {
 
 pub struct Crooked {
     pub address: SocketAddr,
-    script: Arc<Mutex<Script>>,
+    scripts: Arc<Mutex<VecDeque<Script>>>,
     requests: Arc<AtomicUsize>,
 }
 
@@ -55,19 +56,24 @@ impl Crooked {
     pub async fn start() -> Crooked {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (script, requests) = (Arc::new(Mutex::new(Script::default())), Arc::new(AtomicUsize::new(0)));
-        let (kept, counted) = (Arc::clone(&script), Arc::clone(&requests));
+        let (scripts, requests) = (Arc::<Mutex<VecDeque<Script>>>::default(), Arc::new(AtomicUsize::new(0)));
+        let (kept, counted) = (Arc::clone(&scripts), Arc::clone(&requests));
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 tokio::spawn(serve(stream, Arc::clone(&kept), Arc::clone(&counted)));
             }
         });
-        Crooked { address, script, requests }
+        Crooked { address, scripts, requests }
     }
 
     /// Of further requests, each is answered so.
     pub fn says(&self, script: Script) {
-        *self.script.lock().unwrap() = script;
+        self.says_in_turn([script]);
+    }
+
+    /// Of further requests, the first is answered by the first, and those behind the last by the last.
+    pub fn says_in_turn(&self, scripts: impl IntoIterator<Item = Script>) {
+        *self.scripts.lock().unwrap() = scripts.into_iter().collect();
     }
 
     pub fn requests(&self) -> usize {
@@ -75,10 +81,10 @@ impl Crooked {
     }
 }
 
-async fn serve(mut stream: TcpStream, script: Arc<Mutex<Script>>, requests: Arc<AtomicUsize>) {
+async fn serve(mut stream: TcpStream, scripts: Arc<Mutex<VecDeque<Script>>>, requests: Arc<AtomicUsize>) {
     while read_request(&mut stream).await {
         requests.fetch_add(1, Ordering::SeqCst);
-        let script = script.lock().unwrap().clone();
+        let script = next(&scripts);
         if stream.write_all(&script.said).await.is_err() {
             return;
         }
@@ -91,6 +97,12 @@ async fn serve(mut stream: TcpStream, script: Arc<Mutex<Script>>, requests: Arc<
             return;
         }
     }
+}
+
+fn next(scripts: &Mutex<VecDeque<Script>>) -> Script {
+    let mut scripts = scripts.lock().unwrap();
+    let next = if scripts.len() > 1 { scripts.pop_front() } else { scripts.front().cloned() };
+    next.unwrap_or_default()
 }
 
 /// Reads a request with a length, or none; false at the connection's end.

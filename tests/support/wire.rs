@@ -37,6 +37,14 @@ impl Wire {
         }
     }
 
+    /// Reads until an answer's head was heard; then ends our half, and reads to the end.
+    pub async fn end_our_half_when_heard(mut self, enough: impl Fn(&str) -> bool) -> String {
+        let mut heard = self.until(enough).await;
+        self.end_our_half().await;
+        heard.push_str(&self.rest().await);
+        heard
+    }
+
     /// Reads until what was heard is enough.
     pub async fn until(&mut self, enough: impl Fn(&str) -> bool) -> String {
         let mut heard = String::new();

@@ -1,8 +1,9 @@
 //! A client's connection that speaks plain HTTP/1.1: requests read one after the other, each answered before the next.
 
 use super::head::{Head, Parsed};
-use super::marks::Marks;
+use super::marks::{Marks, is_ours};
 use crate::proxy::downstream::BodyFault;
+use crate::proxy::reason;
 use crate::proxy::upstream::{HOP_BY_HOP, nominated};
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
@@ -41,7 +42,8 @@ pub struct Plain {
     answered: Option<StatusCode>,
     writing: Writing,
     peer: Option<IpAddr>,
-    read_within: Duration,
+    /// A request arrives within it, and of an answer something is taken within it.
+    within: Duration,
 }
 
 /// How the body of the answer is framed.
@@ -72,8 +74,9 @@ pub enum Next {
 }
 
 impl Plain {
-    /// `read`: bytes that came on it already. `used`: it has carried requests.
-    pub fn on(stream: Stream, read: BytesMut, used: bool, read_within: Duration) -> Plain {
+    /// `read`: bytes that came on it already. `used`: it has carried requests. `within`: the longest silence in a request,
+    /// and the longest time that a client may take nothing of his answer.
+    pub fn on(stream: Stream, read: BytesMut, used: bool, within: Duration) -> Plain {
         let peer = stream.get_socket_digest().and_then(|digest| Some(digest.peer_addr()?.as_inet()?.ip()));
         Plain {
             stream,
@@ -87,7 +90,7 @@ impl Plain {
             answered: None,
             writing: Writing::Nothing,
             peer,
-            read_within,
+            within,
         }
     }
 
@@ -118,7 +121,7 @@ impl Plain {
                     Parsed::Part => {}
                 }
             }
-            let within = began.map_or(idle, |began| self.read_within.saturating_sub(began.elapsed()));
+            let within = began.map_or(idle, |began| self.within.saturating_sub(began.elapsed()));
             if self.read(READ_BYTES, within).await.is_err() {
                 return Next::End;
             }
@@ -157,7 +160,7 @@ impl Plain {
         }
         if self.buffer.is_empty() {
             let wanted = usize::try_from(self.left).unwrap_or(usize::MAX).min(BODY_READ_BYTES);
-            self.read(wanted, self.read_within).await.map_err(|error| match error.kind() {
+            self.read(wanted, self.within).await.map_err(|error| match error.kind() {
                 io::ErrorKind::TimedOut => BodyFault::TooSlow,
                 _ => BodyFault::ClientGone,
             })?;
@@ -264,7 +267,7 @@ impl Plain {
         wire.extend_from_slice(b"HTTP/1.1 ");
         wire.extend_from_slice(head.status.as_str().as_bytes());
         wire.push(b' ');
-        wire.extend_from_slice(head.status.canonical_reason().unwrap_or_default().as_bytes());
+        wire.extend_from_slice(reason::of(head).as_bytes());
         wire.extend_from_slice(b"\r\n");
         let mut line = |name: &[u8], value: &[u8]| {
             wire.extend_from_slice(name);
@@ -274,10 +277,12 @@ impl Plain {
         };
         let connection = head.headers.get_all(header::CONNECTION).iter();
         let nominated = nominated(connection);
+        // RFC 9110 §8.6: whoever believed it would take the next answer for a body.
+        let no_length = matches!(head.status.as_u16(), 100..=199 | 204);
         let mut dated = false;
         for (name, value) in &head.headers {
-            let gives_way = *name == header::CONTENT_LENGTH && self.writing == Writing::Chunked;
-            if gives_way || HOP_BY_HOP.contains(name) || nominated.contains(name) || marks.has(name) {
+            let gives_way = *name == header::CONTENT_LENGTH && (no_length || self.writing == Writing::Chunked);
+            if gives_way || HOP_BY_HOP.contains(name) || nominated.contains(name) || is_ours(name) {
                 continue;
             }
             dated |= *name == header::DATE;
@@ -296,15 +301,31 @@ impl Plain {
     }
 
     async fn send(&mut self, pieces: &[&[u8]], flush: bool) -> bool {
-        let sent = async {
-            for piece in pieces {
-                self.stream.write_all(piece).await?;
-            }
-            if flush { self.stream.flush().await } else { Ok(()) }
-        };
-        let sent = sent.await.is_ok();
+        let mut sent = true;
+        for piece in pieces {
+            sent = sent && self.put(piece).await.is_ok();
+        }
+        if flush && sent {
+            let flushing = pin!(self.stream.flush());
+            sent = matches!(fast_timeout(self.within, flushing).await, Ok(Ok(())));
+        }
         self.keep &= sent;
         sent
+    }
+
+    /// Writes it all, as long as the client takes something of it from time to time.
+    async fn put(&mut self, mut rest: &[u8]) -> io::Result<()> {
+        while !rest.is_empty() {
+            let taken = {
+                let writing = pin!(self.stream.write(rest));
+                fast_timeout(self.within, writing).await.map_err(|_| io::ErrorKind::TimedOut)??
+            };
+            match rest.get(taken..) {
+                Some(left) if taken > 0 => rest = left,
+                _ => return Err(io::ErrorKind::WriteZero.into()),
+            }
+        }
+        Ok(())
     }
 
     /// Reads what comes, at least a byte.

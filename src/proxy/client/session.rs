@@ -1,18 +1,23 @@
 //! A request under way, whoever reads it.
 
 use super::head::Head;
-use super::marks::Marks;
+use super::marks::{Marks, is_ours};
 use super::plain::{Length, Plain};
 use crate::proxy::downstream::BodyFault;
+use crate::proxy::reason;
 use crate::proxy::upstream::{HOP_BY_HOP, nominated};
 use bytes::Bytes;
 use http::StatusCode;
-use http::header::{self, AsHeaderName, HeaderMap, HeaderValue};
+use http::header::{self, AsHeaderName, HeaderMap, HeaderName, HeaderValue};
 use http::response::Parts as ResponseHead;
 use pingora_core::protocols::http::ServerSession;
+use pingora_http::ResponseHeader;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// The time in which something must be taken of an answer counts for pieces of this size.
+const WRITTEN_BYTES_MAX: usize = 64 * 1024;
 
 /// A client's request and the way back to him.
 pub enum Session {
@@ -47,9 +52,10 @@ impl ByPingora {
     }
 }
 
-/// Takes out what is of one hop only.
+/// Takes out what is of one hop only, and what is not a provider's to say.
 fn keep_end_to_end(headers: &mut HeaderMap) {
-    for name in nominated(headers.get_all(header::CONNECTION).iter()).iter().chain(&HOP_BY_HOP) {
+    let ours: Vec<HeaderName> = headers.keys().filter(|name| is_ours(name)).cloned().collect();
+    for name in nominated(headers.get_all(header::CONNECTION).iter()).iter().chain(&HOP_BY_HOP).chain(&ours) {
         headers.remove(name);
     }
 }
@@ -77,7 +83,12 @@ impl Session {
     pub fn asks_for_upgrade(&self) -> bool {
         match self {
             Session::Plain(_) => false,
-            Session::ByPingora(session) => session.session.is_upgrade_req(),
+            // Any other protocol would be one that we do not read: cleartext HTTP/2 in a tunnel passes every rule by.
+            Session::ByPingora(session) => {
+                let wanted = session.head.headers.get(header::UPGRADE);
+                let websocket = wanted.is_some_and(|wanted| wanted.as_bytes().eq_ignore_ascii_case(b"websocket"));
+                websocket && session.session.is_upgrade_req()
+            }
         }
     }
 
@@ -169,7 +180,11 @@ impl Session {
                     session.frame_unknown_length(&mut head);
                 }
                 marks.put_into(&mut head.headers);
-                Box::pin(session.session.write_response_header(Box::new(head.into()))).await.is_ok()
+                let reason = reason::of(&head).to_owned();
+                let mut head = ResponseHeader::from(head);
+                // Words that cannot stand there were never kept.
+                let _ = head.set_reason_phrase(Some(&reason));
+                Box::pin(session.session.write_response_header(Box::new(head))).await.is_ok()
             }
         }
     }
@@ -178,7 +193,16 @@ impl Session {
     pub async fn write_piece(&mut self, bytes: Bytes, end: bool) -> bool {
         match self {
             Session::Plain(plain) => plain.write_piece(&bytes, end).await,
-            Session::ByPingora(session) => Box::pin(session.session.write_response_body(bytes, end)).await.is_ok(),
+            Session::ByPingora(session) => {
+                let mut rest = bytes;
+                while rest.len() > WRITTEN_BYTES_MAX {
+                    let piece = rest.split_to(WRITTEN_BYTES_MAX);
+                    if Box::pin(session.session.write_response_body(piece, false)).await.is_err() {
+                        return false;
+                    }
+                }
+                Box::pin(session.session.write_response_body(rest, end)).await.is_ok()
+            }
         }
     }
 
