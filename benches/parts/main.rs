@@ -14,6 +14,10 @@ mod store;
 mod telling;
 mod usage;
 
+/// As the binary.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 type Bench = (&'static str, fn(&[String]));
 
 const BENCHES: [Bench; 9] = [

@@ -61,7 +61,7 @@ fn fold(store: &mut Store, what: &str, events: u64, batch: u64, apart: i64) {
 }
 
 fn export(reader: &Reader) {
-    let mut export = Export::new(reader.clone(), Vec::new(), TimeRange::default());
+    let mut export = Export::new(reader.clone(), Vec::new(), TimeRange::default()).unwrap();
     let memory_before = memory_peak_kib();
     let (start, cpu, mut bytes) = (Instant::now(), cpu_time(), 0);
     while let Some(chunk) = export.next_chunk().unwrap() {

@@ -82,7 +82,7 @@ pub(super) async fn export(State(shared): State<Arc<Shared>>, uri: Uri) -> Resul
     let Ok(permit) = shared.exports.clone().try_acquire_owned() else {
         return Err(Problem::busy("other exports are running; try again when one has ended", RETRY_SECONDS));
     };
-    let mut export = Export::new(shared.state.reader.clone(), filters, range);
+    let mut export = Export::new(shared.state.reader.clone(), filters, range)?;
     let (sender, receiver) = mpsc::channel::<Result<Bytes, StoreError>>(EXPORT_CHUNKS_MAX);
     tokio::task::spawn_blocking(move || {
         // A client that leaves drops the receiver, and that ends the export.

@@ -6,6 +6,7 @@
 //! a replay knows how all of that ends, and asks whether it fits beside what the others will have spent.
 
 use crate::budget::book::BudgetId;
+use crate::budget::by_id::ById;
 use crate::budget::{Balance, BasisPoints, Budget, Demand, Instance};
 use crate::clock::Timestamp;
 use std::cmp::Reverse;
@@ -19,11 +20,11 @@ const DAY_MICROS: i64 = 86_400_000_000;
 /// All accounts, and the calls under way.
 #[derive(Debug, Default)]
 pub struct Book {
-    accounts: HashMap<BudgetId, Account>,
+    accounts: ById<BudgetId, Account>,
     /// The buckets of each rolling instance, oldest first.
     series: HashMap<(Arc<str>, Arc<str>), Vec<BudgetId>>,
     under_way: BinaryHeap<Reverse<(Timestamp, u64)>>,
-    holds: HashMap<u64, Vec<Hold>>,
+    holds: ById<u64, Vec<Hold>>,
     holds_made: u64,
     sweep_at: usize,
     /// The end of the day that is being replayed, UTC.

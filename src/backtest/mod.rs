@@ -12,13 +12,7 @@ mod report;
 pub use replay::{Backtest, Premises, windows_begin};
 pub use report::{BudgetCurve, ChangedCall, DayPoint, Report, RuleLine, TeamLine, Totals};
 
-use crate::store::{EventQuery, EventRow, Order, Reader, Remembered, StoreError, TimeRange};
-use std::sync::mpsc::sync_channel;
-
-/// Rows read in one transaction and handed on together.
-const PAGE_ROWS: usize = 4_000;
-/// Pages read ahead.
-const PAGES_AHEAD_MAX: usize = 2;
+use crate::store::{Ahead, EventQuery, EventRow, Order, PAGE_ROWS, Reader, StoreError, TimeRange};
 
 /// Shows every event of a range to a backtest. `seen`: rows so far.
 pub fn replay(
@@ -44,28 +38,13 @@ pub fn begin_with(reader: &Reader, before: TimeRange, backtest: &mut Backtest) -
     visit(reader, before, &mut |row| backtest.begin_with(row))
 }
 
-/// Every event of a range, oldest first; one thread reads ahead.
+/// Every event of a range, oldest first.
 fn visit(reader: &Reader, range: TimeRange, each: &mut dyn FnMut(&EventRow)) -> Result<(), StoreError> {
-    let (sender, receiver) = sync_channel::<Vec<EventRow>>(PAGES_AHEAD_MAX);
-    std::thread::scope(|scope| {
-        let reading = scope.spawn(move || {
-            let mut query = EventQuery { range, order: Order::OldestFirst, limit: PAGE_ROWS, ..EventQuery::default() };
-            let mut remembered = Remembered::default();
-            loop {
-                let mut page = Vec::with_capacity(PAGE_ROWS);
-                let last = reader.visit_events(&query, &mut remembered, &mut |row| page.push(row))?;
-                let is_last = page.len() < PAGE_ROWS;
-                if sender.send(page).is_err() || is_last {
-                    return Ok(());
-                }
-                query.after = last.or(query.after);
-            }
-        });
-        for page in receiver {
-            page.iter().for_each(&mut *each);
-        }
-        reading.join().unwrap_or(Ok(()))
-    })
+    let query = EventQuery { range, order: Order::OldestFirst, ..EventQuery::default() };
+    for page in Ahead::start(reader.clone(), query)? {
+        page?.iter().for_each(&mut *each);
+    }
+    Ok(())
 }
 
 #[cfg(test)]

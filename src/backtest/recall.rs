@@ -12,7 +12,7 @@ use crate::store::{EventRow, RateSet};
 use crate::tenants::{Attribution, Caller};
 use crate::tokens::facts::{Needs, RequestFacts};
 use crate::tokens::usage::{Kind, TokenUsage};
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 use std::sync::Arc;
 
 /// Texts and models remembered between rows; beyond it they are forgotten and read again.
@@ -32,12 +32,12 @@ pub struct Recalled<'r> {
     pub metered: bool,
 }
 
-/// What is remembered between rows.
+/// What is remembered between rows: so few that a text made to be found slowly costs a moment.
 #[derive(Debug, Default)]
 pub struct Memory {
-    tags: HashMap<Arc<str>, Tags>,
-    terms: HashMap<Arc<str>, Terms>,
-    models: HashMap<(Arc<str>, Arc<str>), Known>,
+    tags: FxHashMap<Arc<str>, Tags>,
+    terms: FxHashMap<Arc<str>, Terms>,
+    models: FxHashMap<(Arc<str>, Arc<str>), Known>,
 }
 
 type Tags = Vec<(Arc<str>, Arc<str>)>;
@@ -200,7 +200,7 @@ fn terms_of_words(json: &str) -> Terms {
     }
 }
 
-fn remember<K: std::hash::Hash + Eq, V: Clone>(known: &mut HashMap<K, V>, key: K, read: impl FnOnce() -> V) -> V {
+fn remember<K: std::hash::Hash + Eq, V: Clone>(known: &mut FxHashMap<K, V>, key: K, read: impl FnOnce() -> V) -> V {
     if let Some(value) = known.get(&key) {
         return value.clone();
     }

@@ -397,7 +397,7 @@ fn exchange(asked: &ExchangeArguments, reader: &Reader, out: &mut dyn Write) -> 
 fn export(asked: &ExportArguments, reader: Reader, now: Timestamp, out: &mut dyn Write) -> Result<(), Failure> {
     let (filters, range) = (asked.which.filters()?, asked.which.range(now)?);
     let bar = ProgressBar::new(reader.count_events()?).with_style(bar_style("events"));
-    let mut export = Export::new(reader, filters, range);
+    let mut export = Export::new(reader, filters, range)?;
     let mut write = |out: &mut dyn Write| -> Result<(), Failure> {
         while let Some(chunk) = export.next_chunk()? {
             out.write_all(&chunk)?;

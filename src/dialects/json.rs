@@ -9,12 +9,13 @@
 //!
 //! A callback either reads the value it is offered with exactly one call, or leaves it, and then it is skipped.
 
+mod scan;
 mod start;
 
 pub use start::SameStart;
 
 use crate::tokens::prompt::{Escaped, PromptText};
-use memchr::memchr2;
+use scan::{End, string_end};
 use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
@@ -328,26 +329,10 @@ impl<'a> Reader<'a> {
     /// Reads the string whose opening quote is at the cursor.
     fn string(&mut self) -> Result<Text<'a>, Broken> {
         let start = self.at + 1;
-        let mut at = start;
-        let mut saved = 0;
-        loop {
-            at += plain_run(self.body.get(at..).unwrap_or_default());
-            match self.body.get(at) {
-                Some(b'"') => break,
-                Some(b'\\') => match self.body.get(at + 1) {
-                    Some(b'u') | None => {
-                        let (length, decoded) = escape_size(&self.body[at..]);
-                        at += length;
-                        saved += length - decoded;
-                    }
-                    Some(_) => {
-                        at += 2;
-                        saved += 1;
-                    }
-                },
-                _ => return Err(Broken { at: self.at, expected: "a closing quote for this string" }),
-            }
-        }
+        let Some(End { at: length, saved }) = string_end(self.body.get(start..).unwrap_or_default()) else {
+            return Err(Broken { at: self.at, expected: "a closing quote for this string" });
+        };
+        let at = start + length;
         let valid = self.text.and_then(|text| text.get(start..at));
         let text = Text { raw: &self.body[start..at], valid, at: self.at, size: at - start - saved };
         self.at = at + 1;
@@ -419,27 +404,6 @@ fn round_up(raw: &str) -> Option<u64> {
     let value = raw.parse::<f64>().ok().filter(|value| (0.0..1e18).contains(value))?;
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the range is checked above")]
     Some(value.ceil() as u64)
-}
-
-/// Bytes before the next quote or backslash. In code and JSON they stand close together: to begin a search costs more
-/// than to look at a few bytes, eight at once.
-fn plain_run(bytes: &[u8]) -> usize {
-    const ONES: u64 = u64::from_le_bytes([1; 8]);
-    const LOW: u64 = 0x7F * ONES;
-    // The high bit of each byte that is zero.
-    let zeros = |word: u64| !(((word & LOW) + LOW) | word | LOW);
-    let are = |word: u64, byte: u8| zeros(word ^ (u64::from(byte) * ONES));
-    let mut at = 0;
-    for chunk in bytes.chunks_exact(8).take(4) {
-        let word = u64::from_le_bytes(chunk.try_into().unwrap_or_default());
-        let found = are(word, b'"') | are(word, b'\\');
-        if found != 0 {
-            return at + found.trailing_zeros() as usize / 8;
-        }
-        at += 8;
-    }
-    let rest = bytes.get(at..).unwrap_or_default();
-    at + memchr2(b'"', b'\\', rest).unwrap_or(rest.len())
 }
 
 /// Bytes that an escape takes as written and as decoded. `at` begins with the backslash.

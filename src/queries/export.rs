@@ -1,15 +1,13 @@
 //! Every event as CSV, page by page: constant memory whatever the ledger's size, and no long read transaction that
-//! would keep SQLite's log from being reset.
+//! would keep SQLite's log from being reset. A thread reads ahead while a page is written.
 
 use super::csv::{Line, Moments};
-use crate::ids::EventId;
-use crate::store::{EventQuery, EventRow, Filter, Order, Reader, Remembered, StoreError, TimeRange};
+use crate::store::{Ahead, EventQuery, EventRow, Filter, Order, PAGE_ROWS, Reader, StoreError, TimeRange};
 use crate::tokens::usage::{Kind, TokenUsage};
 
-/// Rows read in one transaction.
-pub const PAGE_ROWS: usize = 10_000;
-/// Room made for a page at once; it grows where rows are longer.
-const CHUNK_BYTES: usize = PAGE_ROWS * 640;
+/// Room made for a row, and for a page at once; it grows where rows are longer.
+const ROW_BYTES: usize = 640;
+const CHUNK_BYTES: usize = PAGE_ROWS * ROW_BYTES;
 
 const BEFORE_KINDS: [&str; 36] = [
     "id",
@@ -73,59 +71,39 @@ const BEHIND_KINDS: [&str; 17] = [
 /// A running export.
 #[derive(Debug)]
 pub struct Export {
-    reader: Reader,
-    query: EventQuery,
+    pages: Ahead,
     moments: (Moments, Moments),
-    remembered: Remembered,
     is_begun: bool,
-    is_done: bool,
     rows: u64,
 }
 
 impl Export {
     /// Oldest first.
-    pub fn new(reader: Reader, filters: Vec<Filter>, range: TimeRange) -> Self {
-        let query = EventQuery { filters, range, order: Order::OldestFirst, after: None, limit: PAGE_ROWS };
-        Export {
-            reader,
-            query,
-            moments: Default::default(),
-            remembered: Remembered::default(),
-            is_begun: false,
-            is_done: false,
-            rows: 0,
-        }
+    ///
+    /// # Errors
+    /// As [`Ahead::start`].
+    pub fn new(reader: Reader, filters: Vec<Filter>, range: TimeRange) -> Result<Self, StoreError> {
+        let query = EventQuery { filters, range, order: Order::OldestFirst, ..EventQuery::default() };
+        Ok(Export { pages: Ahead::start(reader, query)?, moments: Default::default(), is_begun: false, rows: 0 })
     }
 
     /// The next piece of the file; `None` behind the last. The first piece begins with the header line.
     pub fn next_chunk(&mut self) -> Result<Option<Vec<u8>>, StoreError> {
-        if self.is_done {
-            return Ok(None);
-        }
-        let mut chunk = Vec::with_capacity(CHUNK_BYTES);
+        let Some(page) = self.pages.next() else { return Ok(None) };
+        let page = page?;
+        let mut chunk = Vec::with_capacity(CHUNK_BYTES.min((page.len() + 1) * ROW_BYTES));
         if !self.is_begun {
             write_header(&mut chunk);
             self.is_begun = true;
         }
-        let (moments, mut rows) = (&mut self.moments, 0);
-        let last = self.reader.visit_events(&self.query, &mut self.remembered, &mut |row| {
-            write_row(&mut chunk, &row, moments);
-            rows += 1;
-        })?;
-        self.rows += rows as u64;
-        self.query.after = last.or(self.query.after);
-        self.is_done = rows < self.query.limit;
+        page.iter().for_each(|row| write_row(&mut chunk, row, &mut self.moments));
+        self.rows += page.len() as u64;
         Ok(Some(chunk))
     }
 
     /// Rows written so far.
     pub fn rows(&self) -> u64 {
         self.rows
-    }
-
-    /// The last event written.
-    pub fn position(&self) -> Option<EventId> {
-        self.query.after
     }
 }
 

@@ -20,7 +20,7 @@ fn ledger(events: &[Event]) -> (TempDir, Reader) {
 }
 
 fn exported(reader: &Reader) -> String {
-    let mut export = Export::new(reader.clone(), Vec::new(), TimeRange::default());
+    let mut export = Export::new(reader.clone(), Vec::new(), TimeRange::default()).unwrap();
     let mut file = Vec::new();
     while let Some(chunk) = export.next_chunk().unwrap() {
         file.extend(chunk);

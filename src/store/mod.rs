@@ -14,6 +14,7 @@
 //! *Invariant:* sums of money never pass through SQLite's 64-bit `SUM` whole: it overflows at 9.2 million dollars.
 
 mod access;
+mod ahead;
 mod alerts;
 mod audit;
 mod backup;
@@ -47,6 +48,7 @@ mod verify;
 mod vocabulary;
 
 pub use access::Place;
+pub use ahead::{Ahead, PAGE_ROWS};
 pub use alerts::{AccountQuery, AlertQuery, BudgetAccount, acknowledge_alert};
 pub use audit::{AuditLine, AuditReport};
 pub use backup::Copied;
@@ -303,6 +305,8 @@ pub enum StoreError {
     #[error("could not {doing} {}: {source}", path.display())]
     Io { doing: &'static str, path: PathBuf, source: std::io::Error },
     #[error("could not {doing}: {source}")]
+    Thread { doing: &'static str, source: std::io::Error },
+    #[error("could not {doing}: {source}")]
     Sqlite { doing: &'static str, source: rusqlite::Error },
     #[error("more than {max} groups: narrow the time range, add a filter, or group by something coarser")]
     TooManyGroups { max: usize },
@@ -311,6 +315,10 @@ pub enum StoreError {
 impl StoreError {
     pub(crate) fn sqlite(doing: &'static str) -> impl Fn(rusqlite::Error) -> StoreError {
         move |source| StoreError::Sqlite { doing, source }
+    }
+
+    fn thread(doing: &'static str) -> impl Fn(std::io::Error) -> StoreError {
+        move |source| StoreError::Thread { doing, source }
     }
 
     /// It may heal by itself (full disk, a lock held too long): try the same again later.
