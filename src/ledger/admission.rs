@@ -342,7 +342,7 @@ impl Admission {
         if let Some(why) = self.away_in(&core, keep_free) {
             return Err(Obstacle::Away(why));
         }
-        let asked = waits.is_answered(core.desk.answers);
+        let asked = waits.is_answered(core.desk.answers) && !core.desk.owes(&ask.demands);
         let hold = match core.book.reserve(&ask.demands, asked, ask.opening.started_at) {
             Ok(hold) => hold,
             Err(denied) => return Err(self.denied(&mut core, denied)),

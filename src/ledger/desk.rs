@@ -5,7 +5,7 @@ use super::waits::Asked;
 use crate::budget::account::BudgetId;
 use crate::budget::book::{Book, Granted, Want};
 use crate::budget::lease::{Shelf, grant};
-use crate::budget::{Budget, Instance};
+use crate::budget::{Budget, Demand, Instance};
 use crate::clock::Timestamp;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -65,6 +65,14 @@ impl Desk {
         let some: Vec<BudgetId> = self.wants.keys().take(wants_max).copied().collect();
         self.under_way.extend(&some);
         some.iter().filter_map(|account| self.wants.remove(account)).collect()
+    }
+
+    /// An answer about one of these accounts is still to come: none that came meanwhile was about it.
+    pub fn owes(&self, demands: &[Demand]) -> bool {
+        demands
+            .iter()
+            .map(|demand| demand.instance.account)
+            .any(|account| self.wants.contains_key(&account) || self.under_way.contains(&account))
     }
 
     /// `false`: it is under way already.

@@ -168,7 +168,8 @@ impl Reservation {
             return Err(Obstacle::Over { blocked: Vec::new(), by_holds: false });
         };
         let (hold, journalled) = (open.hold, open.segment.is_some());
-        let asked = waits.is_some_and(|waits| waits.is_answered(core.desk.answers));
+        let answered = waits.is_some_and(|waits| waits.is_answered(core.desk.answers));
+        let asked = answered && !core.desk.owes(demands);
         let hold = match core.book.top_up(hold, demands, asked, admission.now()) {
             Ok(hold) => hold,
             Err(denied) => return Err(admission.denied(&mut core, denied)),
