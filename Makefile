@@ -8,7 +8,7 @@ ARGS ?=
 # One after another also under `make -j`: the last line is the tests' own.
 .NOTPARALLEL:
 .PHONY: help run demo fuzz test check bench needs needs-tests lint deny test-rust test-clients test-observability torture \
-	soak million sbom coverage
+	soak million sbom coverage image-steps
 
 help: ## what can be done
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-13s %s\n", $$1, $$2}' Makefile
@@ -54,6 +54,9 @@ fuzz: ## look for inputs that break a law (ARGS="sse json", FUZZ_SECONDS=120 eac
 
 sbom: ## the bill of materials of the binary: target/sbom
 	tools/sbom
+
+image-steps: ## the Dockerfile's steps in clean folders, without Docker (FAREBOX_IMAGE_TARGET=DIR: a target folder to go on with)
+	tools/image-steps
 
 coverage: ## what the tests run of the code, by floors
 	tools/coverage $(ARGS)

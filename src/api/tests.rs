@@ -1,5 +1,7 @@
 //! The admin port, asked over a real socket.
 
+mod usage;
+
 use super::*;
 use crate::clock::Timestamp;
 use crate::event::Event;

@@ -345,7 +345,10 @@ pub fn load(files: &Files, known: &Known<'_>) -> Result<Loaded, Vec<Fault>> {
 }
 
 /// The files and what the database has, as one set; called by the version of the files.
-fn load_with(files: &Files, own: &OwnRules, known: &Known<'_>) -> Result<Loaded, Vec<Fault>> {
+///
+/// # Errors
+/// All faults at once.
+pub fn load_with(files: &Files, own: &OwnRules, known: &Known<'_>) -> Result<Loaded, Vec<Fault>> {
     let text = made::text_of(own.budgets.iter().map(|budget| &budget.body));
     let mut all: Vec<(&str, &str)> = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
     if !own.budgets.is_empty() {

@@ -9,6 +9,7 @@ use crate::budget::book::Unit;
 use crate::catalog::{Catalog, Model};
 use crate::clock::Timestamp;
 use crate::dialects::Dialect;
+use crate::event::TRACKED;
 use crate::money::Usd;
 use crate::rules::target::{self, Place, Wanted};
 use crate::rules::{Decision, OUTPUT_TOKENS_MIN, Otherwise, Question, RuleSet, Swap, Verdict};
@@ -77,6 +78,11 @@ impl Backtest {
             return;
         }
         self.book.settle(row.started_at);
+        self.spent_as_it_was(row);
+    }
+
+    /// Books what a row used, whatever the rules and the budgets say of it.
+    fn spent_as_it_was(&mut self, row: &EventRow) {
         let recalled = self.memory.recall(row);
         let catalog = Arc::clone(&self.premises.catalog);
         let provider = row.provider.clone().unwrap_or_else(|| "unknown".into());
@@ -109,6 +115,11 @@ impl Backtest {
         let now = row.started_at;
         self.book.advance(now);
         self.limiters.advance(now);
+        if row.decision.as_deref() == Some(TRACKED) {
+            // It had happened before anybody was asked.
+            self.spent_as_it_was(row);
+            return self.tally.went(row, &Change { cost: row.cost, ..Change::default() });
+        }
         let recalled = self.memory.recall(row);
         let start = self.start(&recalled);
         let (decision, claims) = self.ask(&recalled, &start, false);

@@ -317,3 +317,22 @@ fn days_follow_the_calls_not_the_clock() {
         backtest("budgets: [{name: day, window: day, limit: 1 USD}]", &[research(-86_400 * 20, "gpt-5", 10, 10)]);
     assert_eq!(report.budgets[0].days[0].day, "2026-11-01");
 }
+
+/// What was told from outside had happened: it uses budgets up, and nothing blocks or swaps it.
+#[test]
+fn usage_from_outside_is_spent_and_never_blocked() {
+    let rules = "swaps:\n  - {name: down, from: [gpt-4o], to: [gpt-4o-mini]}\nblocks:\n  - {name: none, when: {model: gpt-4.1}}\nbudgets:\n  - {name: all, window: day, limit: 1 USD}\n";
+    let told = |second, model| {
+        let mut event = research(second, model, 300_000, 60_000);
+        event.opening.decision = crate::event::TRACKED.into();
+        event
+    };
+    let asked = research(30, "gpt-4o-mini", 3_000, 1_000);
+    let report = backtest(rules, &[told(0, "gpt-4o"), told(10, "gpt-4.1"), asked]);
+    assert_eq!((report.totals.blocked, report.totals.swapped), (1, 0), "{report:?}");
+    assert_eq!(
+        does(&report, "all", "blocks").map(|(calls, _)| calls),
+        Some(1),
+        "the call that was asked finds it used up"
+    );
+}

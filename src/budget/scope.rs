@@ -23,6 +23,21 @@ pub fn push(scope: &mut String, field: &str, value: &str) {
     }
 }
 
+/// The field and the value of a part of a scope: what [`push`] wrote. `None`: it is no part.
+pub fn value_of(part: &str) -> Option<(&str, String)> {
+    let (field, written) = part.split_once('=')?;
+    let mut value = String::with_capacity(written.len());
+    let mut rest = written;
+    while let Some((plain, escaped)) = rest.split_once('%') {
+        let code = escaped.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok())?;
+        value.push_str(plain);
+        value.push(char::from(code));
+        rest = escaped.get(2..)?;
+    }
+    value.push_str(rest);
+    Some((field, value))
+}
+
 /// The scope with another value of a field where it has this one; `None`: it has not.
 pub fn replaced(scope: &str, field: &str, value: &str, by: &str) -> Option<String> {
     let mut old = String::new();
@@ -71,6 +86,16 @@ mod tests {
         assert_eq!(scope, "team=ann user=ann%20b%3d1 run=a");
         assert_eq!(replaced(&scope, "user", "ann b=1", "erased-7").as_deref(), Some("team=ann user=erased-7 run=a"));
         assert_eq!((replaced(&scope, "user", "ann", "x"), replaced("", "user", "", "x")), (None, None));
+    }
+
+    #[test]
+    fn a_part_is_its_field_and_its_value_again() {
+        for value in ["ann", "ann b=1", "100%", "\u{7}\u{85}ü\n", ""] {
+            let mut part = String::new();
+            push(&mut part, "metadata.of", value);
+            assert_eq!(value_of(&part), Some(("metadata.of", value.to_owned())), "{part}");
+        }
+        assert_eq!((value_of("user"), value_of("user=%zz")), (None, None));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use super::fault;
 use super::place::{Place, actor, store_in};
 use super::table::grouped;
+use crate::budget::scope;
 use crate::clock::{Clock, SystemClock};
 use crate::ledger::resolve::recover_the_dead;
 use crate::store::{Erased, Reader, Store, StoreError, Subject};
@@ -10,7 +11,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 #[derive(Debug, clap::Args)]
-#[command(group(clap::ArgGroup::new("who").required(true).args(["user", "end_user", "session", "as_in"])))]
+#[command(group(clap::ArgGroup::new("who").required(true).args(["user", "end_user", "session", "metadata", "as_in"])))]
 pub struct Arguments {
     /// A user, also where the name stands as an end user, with sessions, runs and tags that nobody else has.
     #[arg(long, value_name = "NAME")]
@@ -21,6 +22,9 @@ pub struct Arguments {
     /// A session.
     #[arg(long, value_name = "NAME")]
     session: Option<String>,
+    /// A value of a call's metadata, as `ticket=12`: budgets that count by it (`for_each: [metadata.ticket]`) have it.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = metadata)]
+    metadata: Option<String>,
     /// Everyone who was erased in another data directory or a backup: after restoring an older one.
     #[arg(long, value_name = "DIR")]
     as_in: Option<PathBuf>,
@@ -60,6 +64,14 @@ pub fn run(arguments: &Arguments) -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// `ticket=12` as the part of a scope that it is.
+fn metadata(text: &str) -> Result<String, String> {
+    let (name, value) = text.split_once('=').ok_or("write the name and the value, as `ticket=12`")?;
+    let mut part = String::new();
+    scope::push(&mut part, &format!("metadata.{name}"), value);
+    Ok(part)
+}
+
 fn erase(store: &mut Store, arguments: &Arguments) -> Result<Erased, StoreError> {
     let who = actor();
     let by = (SystemClock.now(), who.as_str());
@@ -67,6 +79,7 @@ fn erase(store: &mut Store, arguments: &Arguments) -> Result<Erased, StoreError>
         (Subject::User, &arguments.user),
         (Subject::EndUser, &arguments.end_user),
         (Subject::Session, &arguments.session),
+        (Subject::Metadata, &arguments.metadata),
     ];
     let named = named.into_iter().find_map(|(subject, name)| Some((subject, name.as_deref()?)));
     match (named, &arguments.as_in) {

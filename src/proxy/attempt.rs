@@ -390,8 +390,8 @@ impl Run<'_> {
     }
 
     fn not_sent(&self, account: Account, failure: Failure) -> Attempt {
-        self.target.provider.health.lock().record(Some(format!("{failure:?}")), self.proxy.clock.now());
-        account.settle(Ending::NotSent { detail: Arc::from(format!("{failure:?}")) });
+        self.target.provider.health.lock().record(Some(failure.in_words()), self.proxy.clock.now());
+        account.settle(Ending::NotSent { detail: Arc::from(failure.in_words()) });
         Attempt::Failed { failure, pause: None }
     }
 
@@ -399,8 +399,8 @@ impl Run<'_> {
         if let Failure::Stale { whole } = failure {
             return stale(account, whole);
         }
-        self.target.provider.health.lock().record(Some(format!("{failure:?}")), self.proxy.clock.now());
-        let ending = Ending::Broken { outcome: refusal::outcome(&failure), detail: Arc::from(format!("{failure:?}")) };
+        self.target.provider.health.lock().record(Some(failure.in_words()), self.proxy.clock.now());
+        let ending = Ending::Broken { outcome: refusal::outcome(&failure), detail: Arc::from(failure.in_words()) };
         account.settle(ending);
         Attempt::Failed { failure, pause: None }
     }

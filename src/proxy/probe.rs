@@ -28,7 +28,7 @@ pub async fn probe(settings: &ProviderSettings, now: Timestamp, timeout: Duratio
     let asked = Instant::now();
     let asking = ask(Arc::new(provider), now, timeout, asked);
     match tokio::time::timeout(timeout, asking).await {
-        Ok(answered) => answered.map_err(|failure| in_words(&failure)),
+        Ok(answered) => answered.map_err(|failure| failure.in_words()),
         Err(_) => Err(format!("no answer within {} s", timeout.as_secs())),
     }
 }
@@ -68,13 +68,5 @@ fn models_of(dialect: Dialect, flavor: Flavor) -> (&'static str, Option<&'static
         (Dialect::OpenAi, _) => ("/v1/models", None),
         (Dialect::Anthropic, _) => ("/v1/models", Some("limit=1")),
         (Dialect::Gemini, _) => ("/v1beta/models", Some("pageSize=1")),
-    }
-}
-
-fn in_words(failure: &Failure) -> String {
-    match failure {
-        Failure::NotConnected(why) | Failure::Untrusted(why) | Failure::NoResponse(why) => why.clone(),
-        Failure::Timeout(_) => "it did not answer in time".to_owned(),
-        other => format!("{other:?}"),
     }
 }

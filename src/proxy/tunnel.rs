@@ -63,7 +63,7 @@ async fn tunnel(run: &Run<'_>, session: &mut Session) -> Result<(), Refusal> {
     let line = match Line::open(provider, run.proxy.clock.now(), false).await {
         Ok(line) => line,
         Err(failure) => {
-            account.settle(Ending::NotSent { detail: Arc::from(format!("{failure:?}")) });
+            account.settle(Ending::NotSent { detail: Arc::from(failure.in_words()) });
             return Err(refusal::no_response(name, &failure));
         }
     };
@@ -113,7 +113,7 @@ async fn tunnel(run: &Run<'_>, session: &mut Session) -> Result<(), Refusal> {
 }
 
 fn broken(account: Account, name: &str, failure: &Failure) -> Refusal {
-    account.settle(Ending::Broken { outcome: Outcome::ProviderCut, detail: Arc::from(format!("{failure:?}")) });
+    account.settle(Ending::Broken { outcome: Outcome::ProviderCut, detail: Arc::from(failure.in_words()) });
     refusal::no_response(name, failure)
 }
 

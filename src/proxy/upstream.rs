@@ -114,6 +114,19 @@ pub enum Failure {
     Rejected(u16),
 }
 
+impl Failure {
+    /// What the log and the ledger say of it.
+    pub fn in_words(&self) -> String {
+        match self {
+            Failure::NotConnected(why) | Failure::Untrusted(why) | Failure::NoResponse(why) => why.clone(),
+            Failure::CircuitOpen { seconds } => format!("its circuit is open for {seconds} s"),
+            Failure::Stale { .. } => "it closed a kept connection under the request".to_owned(),
+            Failure::Timeout(which) => format!("it did not answer within the `{which}` timeout"),
+            Failure::Rejected(status) => format!("it answered {status}"),
+        }
+    }
+}
+
 impl From<NoAddress> for Failure {
     fn from(error: NoAddress) -> Self {
         Failure::NotConnected(error.to_string())
@@ -173,7 +186,11 @@ impl Line {
             Box::new(HttpSession::H1(v1::client::HttpSession::new_with_options(self.stream, &*self.peer)));
         session.set_write_timeout(Some(timeout));
         let sent = session.write_request_header(Box::new(head)).await;
-        sent.map_err(|error| Failure::NoResponse(outward(&error)))?;
+        sent.map_err(|error| match error.etype() {
+            ErrorType::WriteTimedout => Failure::NoResponse(outward(&error)),
+            _ if self.reused => Failure::Stale { whole: false },
+            _ => Failure::NoResponse(outward(&error)),
+        })?;
         let side = Side::Pingora(session);
         Ok(Connection { side, peer: self.peer, provider: self.provider, reused: self.reused })
     }

@@ -1,5 +1,9 @@
 //! A provider's bill as CSV: OpenAI's exports of usage and of costs, or a plain table. Columns are found by their names;
 //! lines are summed by day and model.
+//!
+//! OpenAI does not document its exports. Their columns are those of exports that people published (October 2025 and
+//! September 2026, looked up on 2026-11-28): a line for each day also where nothing was used, with nothing in it; amounts
+//! of up to thirty decimals; `line_item` empty unless the costs were grouped by it.
 
 use crate::money::round_half_even;
 use std::collections::BTreeMap;
@@ -108,11 +112,16 @@ impl Columns {
         if let Some(currency) = filled(self.currency).filter(|currency| !currency.eq_ignore_ascii_case("usd")) {
             return Err(format!("the amount is in {currency}; only US dollars can be compared"));
         }
+        let told = [self.cost, self.input, self.output, self.requests];
+        if told.iter().all(|place| filled(*place).is_none()) {
+            // A day on which nothing was used.
+            return Ok(());
+        }
         let day = day(cell(self.day))?;
         // `gpt-4o-2024-08-06, cached input`: a line of the costs for each kind of token.
         let model = cell(self.model).split(',').next().unwrap_or_default().trim().to_owned();
         if model.is_empty() {
-            return Err("it names no model".to_owned());
+            return Err("it names no model: export costs grouped by line item, and usage by model".to_owned());
         }
         let count = |place: Option<usize>| filled(place).map(count).transpose();
         let (input, cached, output) = (count(self.input)?, count(self.cached)?, count(self.output)?);
@@ -163,9 +172,12 @@ fn amount(text: &str) -> Result<(i128, u32), String> {
         None => (false, mantissa.strip_prefix('+').unwrap_or(mantissa)),
     };
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
-    let all: String = format!("{whole}{fraction}");
-    let is_number = !all.is_empty() && all.len() <= 30 && all.bytes().all(|byte| byte.is_ascii_digit());
-    if !is_number || exponent.abs() > 30 {
+    let written = format!("{whole}{fraction}");
+    let is_number = !written.is_empty() && written.bytes().all(|byte| byte.is_ascii_digit());
+    let places = i32::try_from(fraction.len()).map_err(|_| fault())?;
+    let fraction = fraction.trim_end_matches('0');
+    let all = format!("0{whole}{fraction}");
+    if !is_number || all.len() > 31 || exponent.abs() > 30 {
         return Err(fault());
     }
     let number: i128 = all.parse().map_err(|_| fault())?;
@@ -174,7 +186,7 @@ fn amount(text: &str) -> Result<(i128, u32), String> {
     let power = 10i128.checked_pow(scale.unsigned_abs()).ok_or_else(fault)?;
     let pico = if scale >= 0 { number.checked_mul(power) } else { round_half_even(number, power) };
     let pico = pico.ok_or_else(fault)?;
-    let decimals = i32::try_from(fraction.len()).unwrap_or(0).saturating_sub(exponent).clamp(0, 12);
+    let decimals = places.saturating_sub(exponent).clamp(0, 12);
     Ok((if negative { -pico } else { pico }, decimals.unsigned_abs()))
 }
 
@@ -229,6 +241,11 @@ mod tests {
             1795132800,2026-11-20T00:00:00+00:00,0.10000000000000000555,usd,\"gpt-4o-2024-08-06, output\",p\n";
         let billed = of(&read(costs).unwrap(), "2026-11-20", "gpt-4o-2024-08-06");
         assert_eq!((billed.cost, billed.tokens), (Some(100_012_000_000), None));
+        let long = "start_time,end_time,start_time_iso,end_time_iso,amount_value,amount_currency,quantity,quantity_unit,line_item\n\
+            1795046400,1795132800,2026-11-19T00:00:00+00:00,2026-11-20T00:00:00+00:00,,,,,\n\
+            1795132800,1795219200,2026-11-20T00:00:00,2026-11-21T00:00:00,0.003835980000000000000000000000,usd,9,tokens,\"gpt-5-nano, input\"\n";
+        let bill = read(long).unwrap();
+        assert_eq!((bill.len(), of(&bill, "2026-11-20", "gpt-5-nano").cost), (1, Some(3_835_980_000)));
         let usage = "start_time,end_time,num_model_requests,model,input_tokens,output_tokens,input_cached_tokens\n\
             1795132800,1795219200,3,gpt-4o,300,30,100\n";
         let billed = of(&read(usage).unwrap(), "2026-11-20", "gpt-4o");
@@ -244,7 +261,8 @@ mod tests {
             ("day,model,cost_usd\n2026-11-20,a,1\nyesterday,a,1\n", 3, "yesterday"),
             ("day,model,cost_usd\n2026-11-20,a,1.2.3\n", 2, "amount"),
             ("day,model,cost_usd,currency\n2026-11-20,a,1,EUR\n", 2, "EUR"),
-            ("day,model,cost_usd\n2026-11-20,,1\n", 2, "model"),
+            ("day,model,cost_usd\n2026-11-20,,1\n", 2, "line item"),
+            ("day,model,cost_usd\n2026-11-20,a,.\n", 2, "amount"),
             ("day,model,input_tokens\n2026-11-20,a,-1\n", 2, "whole number"),
         ] {
             let fault = read(text).unwrap_err();

@@ -3,11 +3,12 @@
 //!
 //! With a person goes what only that person's events name: sessions, runs, end users, tags, prompt names. What others'
 //! events name as well stays. Request ids that clients chose are cut from the events themselves, and the scopes of
-//! budgets that count by a name (`user=ann`) get the one that it was rewritten to: their balances stay.
+//! budgets that name somebody (`user=ann`) get the name that it was rewritten to: their balances stay.
+
+mod scopes;
 
 use super::names::NameKind;
 use super::{Store, StoreError, write_transaction};
-use crate::budget::scope;
 use crate::clock::Timestamp;
 use rusqlite::{Connection, params};
 use std::collections::HashSet;
@@ -19,7 +20,12 @@ pub enum Subject {
     User,
     EndUser,
     Session,
+    /// A value of a call's metadata, as it stands in the scopes of budgets: `metadata.ticket=12`.
+    Metadata,
 }
+
+/// In the list of erasures; no kind of name has it.
+const OF_METADATA: u8 = 0;
 
 impl Subject {
     fn kinds(self) -> &'static [NameKind] {
@@ -27,6 +33,15 @@ impl Subject {
             Subject::User => &[NameKind::User, NameKind::EndUser],
             Subject::EndUser => &[NameKind::EndUser],
             Subject::Session => &[NameKind::Session],
+            Subject::Metadata => &[],
+        }
+    }
+
+    /// In the list of erasures.
+    fn marks(self) -> Vec<u8> {
+        match self {
+            Subject::Metadata => vec![OF_METADATA],
+            named => named.kinds().iter().map(|kind| *kind as u8).collect(),
         }
     }
 }
@@ -49,18 +64,6 @@ const ALONG: [(NameKind, &str); 6] = [
     (NameKind::Tags, "tags_id"),
     (NameKind::PromptName, "prompt_name_id"),
 ];
-
-/// Names that budgets may count by, with the field of their scopes.
-const SCOPED: [(NameKind, &str); 5] = [
-    (NameKind::User, "user"),
-    (NameKind::EndUser, "end_user"),
-    (NameKind::Session, "session"),
-    (NameKind::Run, "run"),
-    (NameKind::PromptName, "prompt"),
-];
-
-/// A tag whose field has its own name.
-const DEPARTMENT: &str = "department";
 
 impl Store {
     /// How often names were erased from this ledger: a running node looks, since its journal has them too.
@@ -91,7 +94,7 @@ impl Store {
         let reading = StoreError::sqlite("read who was erased");
         let list = other.with(|connection| erasures(connection).map_err(&reading))?;
         let mut all = Erased::default();
-        for subject in [Subject::User, Subject::EndUser, Subject::Session] {
+        for subject in [Subject::User, Subject::EndUser, Subject::Session, Subject::Metadata] {
             let names = names_of(&self.connection, subject).map_err(&reading)?;
             let gone = |name: &String| list.iter().any(|erasure| erasure.is_of(subject, name));
             for name in names.iter().filter(|name| gone(name)) {
@@ -123,104 +126,62 @@ fn erase(
         let mut read = transaction.prepare_cached("SELECT id FROM names WHERE kind = ?1 AND text = ?2")?;
         ids.extend(read.query_map(params![*kind as u8, name], |row| row.get::<_, i64>(0))?.flatten());
     }
-    if ids.is_empty() {
-        return Ok(Erased::default());
-    }
-    let asked_for = ids.iter().copied().min().unwrap_or(super::names::NOBODY);
-    let (theirs, of_others, events) = apart(&transaction, subject, &ids)?;
+    let asked_for = ids.iter().copied().min();
+    let (theirs, of_others, events) =
+        if ids.is_empty() { Default::default() } else { apart(&transaction, subject, &ids)? };
     ids.extend(theirs.difference(&of_others).filter(|id| **id != super::names::NOBODY));
-    let erased = Erased { events: events.len() as u64, names: ids.len() as u64 };
-    if dry {
+    let scopes = scopes::rewritten(&transaction, subject, name, &ids)?;
+    let only_in_scopes = u64::from(ids.is_empty() && !scopes.is_empty());
+    let erased = Erased { events: events.len() as u64, names: ids.len() as u64 + only_in_scopes };
+    if dry || erased.names == 0 {
         return Ok(erased);
     }
-    rename_scopes(&transaction, &ids)?;
-    for id in &ids {
-        // Tags are read as JSON.
-        transaction
-            .prepare_cached(
-                "UPDATE names SET text = iif(kind = ?2, json_object('erased', CAST(id AS TEXT)), 'erased-' || id) WHERE id = ?1",
-            )?
-            .execute(params![id, NameKind::Tags as u8])?;
-    }
-    for id in &events {
-        transaction
-            .prepare_cached(
-                "UPDATE events SET client_request_id = NULL WHERE id = ?1 AND client_request_id IS NOT NULL",
-            )?
-            .execute([id])?;
-    }
-    for kind in subject.kinds() {
-        let salt: [u8; 16] = transaction.query_row("SELECT randomblob(16)", [], |row| row.get(0))?;
-        let digest = digest(&salt, *kind as u8, name);
-        transaction.execute(
-            "INSERT INTO erasures (at_us, kind, salt, digest) VALUES (?1, ?2, ?3, ?4)",
-            params![now.as_micros(), *kind as u8, salt, digest],
-        )?;
-    }
+    scopes.write(&transaction, now)?;
+    let asked_for = match asked_for {
+        Some(id) => id,
+        None => {
+            let kind = NameKind::User as u8;
+            transaction.execute("INSERT INTO names (kind, text) VALUES (?1, ?2)", params![kind, scopes.by])?;
+            transaction.last_insert_rowid()
+        }
+    };
+    unname(&transaction, &ids, &events)?;
+    list(&transaction, subject, name, now)?;
     let detail = serde_json::json!({ "events": erased.events, "names": erased.names }).to_string();
     super::audit::append(&transaction, now, actor, "erase", asked_for, &detail)?;
     transaction.commit()?;
     Ok(erased)
 }
 
-/// Budgets that count by one of these names count on under what it becomes.
-fn rename_scopes(connection: &Connection, ids: &HashSet<i64>) -> rusqlite::Result<()> {
-    let mut names: Vec<(String, String, String)> = Vec::new();
-    let mut read = connection.prepare_cached("SELECT kind, text FROM names WHERE id = ?1")?;
+/// The names are called something else, and of the events what their callers made up goes.
+fn unname(connection: &Connection, ids: &HashSet<i64>, events: &[i64]) -> rusqlite::Result<()> {
     for id in ids {
-        let (kind, text): (u8, String) = read.query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        let by = format!("{}{id}", scope::ERASED);
-        if kind == NameKind::Tags as u8 {
-            names.extend(tags(&text).into_iter().map(|(field, value)| (field, value, by.clone())));
-        } else if let Some((_, field)) = SCOPED.iter().find(|(scoped, _)| *scoped as u8 == kind) {
-            names.push(((*field).to_owned(), text, by));
-        }
-    }
-    keep_others_tags(connection, ids, &mut names)?;
-    let mut read = connection.prepare("SELECT id, scope FROM budget_accounts WHERE scope <> ''")?;
-    let mut rows = read.query([])?;
-    let mut renamed: Vec<(i64, String)> = Vec::new();
-    while let Some(row) = rows.next()? {
-        let before: String = row.get(1)?;
-        let mut after = before.clone();
-        for (field, name, by) in &names {
-            after = scope::replaced(&after, field, name, by).unwrap_or(after);
-        }
-        if after != before {
-            renamed.push((row.get(0)?, after));
-        }
-    }
-    for (account, scope) in renamed {
+        // Tags are read as JSON.
         connection
-            .prepare_cached("UPDATE budget_accounts SET scope = ?2 WHERE id = ?1")?
-            .execute(params![account, scope])?;
+            .prepare_cached(
+                "UPDATE names SET text = iif(kind = ?2, json_object('erased', CAST(id AS TEXT)), 'erased-' || id) WHERE id = ?1",
+            )?
+            .execute(params![id, NameKind::Tags as u8])?;
+    }
+    for id in events {
+        connection
+            .prepare_cached(
+                "UPDATE events SET client_request_id = NULL WHERE id = ?1 AND client_request_id IS NOT NULL",
+            )?
+            .execute([id])?;
     }
     Ok(())
 }
 
-/// The tags of one set, as the fields of scopes that they are.
-fn tags(text: &str) -> Vec<(String, String)> {
-    let set: serde_json::Map<String, serde_json::Value> = serde_json::from_str(text).unwrap_or_default();
-    let field = |tag: String| if tag == DEPARTMENT { tag } else { format!("tag.{tag}") };
-    set.into_iter().filter_map(|(tag, value)| Some((field(tag), value.as_str()?.to_owned()))).collect()
-}
-
-/// A tag that stands in a set of somebody else's as well is not the person's.
-fn keep_others_tags(
-    connection: &Connection,
-    ids: &HashSet<i64>,
-    names: &mut Vec<(String, String, String)>,
-) -> rusqlite::Result<()> {
-    if !names.iter().any(|(field, ..)| field.starts_with("tag.") || field == DEPARTMENT) {
-        return Ok(());
-    }
-    let mut read = connection.prepare("SELECT id, text FROM names WHERE kind = ?1")?;
-    let mut rows = read.query([NameKind::Tags as u8])?;
-    while let Some(row) = rows.next()? {
-        if !ids.contains(&row.get(0)?) {
-            let others = tags(&row.get::<_, String>(1)?);
-            names.retain(|(field, value, _)| !others.iter().any(|(tag, theirs)| tag == field && theirs == value));
-        }
+/// For backups of before.
+fn list(connection: &Connection, subject: Subject, name: &str, now: Timestamp) -> rusqlite::Result<()> {
+    for mark in subject.marks() {
+        let salt: [u8; 16] = connection.query_row("SELECT randomblob(16)", [], |row| row.get(0))?;
+        let digest = digest(&salt, mark, name);
+        connection.execute(
+            "INSERT INTO erasures (at_us, kind, salt, digest) VALUES (?1, ?2, ?3, ?4)",
+            params![now.as_micros(), mark, salt, digest],
+        )?;
     }
     Ok(())
 }
@@ -265,8 +226,7 @@ struct Erasure {
 
 impl Erasure {
     fn is_of(&self, subject: Subject, name: &str) -> bool {
-        subject.kinds().first().is_some_and(|kind| *kind as u8 == self.kind)
-            && digest(&self.salt, self.kind, name).as_slice() == self.digest
+        subject.marks().first() == Some(&self.kind) && digest(&self.salt, self.kind, name).as_slice() == self.digest
     }
 }
 
@@ -290,7 +250,7 @@ fn erasures(connection: &Connection) -> rusqlite::Result<Vec<Erasure>> {
 }
 
 fn names_of(connection: &Connection, subject: Subject) -> rusqlite::Result<Vec<String>> {
-    let Some(kind) = subject.kinds().first() else { return Ok(Vec::new()) };
+    let Some(kind) = subject.kinds().first() else { return scopes::in_metadata(connection) };
     let mut read = connection.prepare("SELECT text FROM names WHERE kind = ?1")?;
     let names = read.query_map([*kind as u8], |row| row.get(0))?;
     names.collect()
@@ -394,6 +354,53 @@ mod tests {
         left.sort();
         assert!(left[0].starts_with("tag.feature=erased-"), "{left:?}");
         assert_eq!(left[1..], ["tag.feature=shared", "tag.other=hers"], "Bob's, and another tag's");
+    }
+
+    #[test]
+    fn a_value_of_metadata_is_erased_by_its_name_and_where_it_is_the_persons() {
+        let (dir, mut store) = ledger();
+        let scopes = ["metadata.patient=ann", "metadata.patient=j%20d", "metadata.other=j%20d", "team=ann"];
+        let instances = scopes.map(|scope| daily("each", scope, 1_000));
+        open_accounts(dir.path(), &instances.iter().collect::<Vec<_>>());
+        let left = || {
+            let accounts = Reader::open(dir.path()).unwrap().budget_accounts(&crate::store::AccountQuery::default());
+            let mut left: Vec<_> = accounts.unwrap().iter().map(|account| account.scope.to_string()).collect();
+            left.sort();
+            left
+        };
+        assert_eq!(
+            store.erase(Subject::Metadata, "metadata.patient=j%20d", (NOON, "test"), false).unwrap(),
+            Erased { events: 0, names: 1 }
+        );
+        assert_eq!(left()[..2], ["metadata.other=j%20d", "metadata.patient=ann"]);
+        store.erase(Subject::User, "ann", (NOON, "test"), false).unwrap();
+        let left = left();
+        assert!(left[1..3].iter().all(|scope| scope.starts_with("metadata.patient=erased-")), "{left:?}");
+        assert_ne!(left[1], left[2], "two people stay two");
+        let nobody = store.erase(Subject::Metadata, "metadata.patient=nobody", (NOON, "test"), false).unwrap();
+        assert_eq!(nobody, Erased::default());
+    }
+
+    #[test]
+    fn a_budget_that_was_made_over_the_api_forgets_the_name_also_of_whoever_never_called() {
+        let (dir, mut store) = ledger();
+        let body = |scope: serde_json::Value| {
+            let body =
+                serde_json::json!({ "name": "b", "scope": scope, "except": { "user": "eve" }, "limit": "1 USD" });
+            body.as_object().cloned().unwrap()
+        };
+        let made = body(serde_json::json!({ "user": ["ann", "bob", "eve*"], "team": "ann", "metadata.of": "ann" }));
+        store.change(NOON, "test", |changes| changes.set_own_budget("b", &made)).unwrap();
+        for name in ["ann", "eve"] {
+            assert!(store.erase(Subject::User, name, (NOON, "test"), false).unwrap().names > 0, "{name}");
+        }
+        let kept = Reader::open(dir.path()).unwrap().own_rules().unwrap().budgets.remove(0).body;
+        let user = kept["scope"]["user"].as_array().unwrap();
+        assert!(user[0].as_str().unwrap().starts_with("erased-") && user[1..] == ["bob", "eve*"], "{kept:?}");
+        assert_eq!(kept["scope"]["team"], "ann", "a team is no person");
+        for erased in [&kept["scope"]["metadata.of"], &kept["except"]["user"]] {
+            assert!(erased.as_str().unwrap().starts_with("erased-"), "{kept:?}");
+        }
     }
 
     #[test]

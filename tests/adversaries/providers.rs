@@ -70,8 +70,9 @@ async fn heads_that_are_no_heads_are_a_502_and_in_the_ledger() {
 async fn informational_answers_without_end_end_in_time() {
     let (provider, shop) = crooked_shop().await;
     provider.says(Script::new("").then("HTTP/1.1 100 Continue\r\n\r\n", 1_000_000));
+    // Its end or `first_byte`, whichever comes first.
     if let Ok(answered) = ask(&shop, false).await {
-        assert_eq!(answered.status, 502);
+        assert!(matches!(answered.status.as_u16(), 502 | 504), "{}", answered.text());
     }
     shop.rows(1).await;
     is_unharmed(&shop).await;

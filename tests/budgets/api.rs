@@ -42,6 +42,34 @@ async fn a_budget_made_over_the_port_holds_like_a_files_and_survives_a_restart_a
     until_status(&shop, 200).await;
 }
 
+/// What `farebox rules check` says of a file, beside the budgets that the database has.
+fn checked(shop: &Shop, rules: &str) -> (bool, String) {
+    let file = shop.data_dir().parent().unwrap().join("draft.yaml");
+    std::fs::write(&file, rules).unwrap();
+    let ran = shop.command(&["rules", "check", &file.display().to_string(), "--config", "farebox.yaml"]);
+    let said = [ran.stdout, ran.stderr].concat();
+    (ran.status.success(), String::from_utf8(said).unwrap())
+}
+
+#[tokio::test]
+async fn rules_are_checked_on_the_command_line_together_with_the_budgets_of_the_database() {
+    let shop = shop().with_rules(FILE).with_variable("FAREBOX_ADMIN_TOKEN", "the-admin-token").open().await;
+    let refers = "version: 1\nswaps:\n  - name: saves\n    when: {budget: {name: ann-once, used: '>= 80%'}}\n    from: [gpt-4o]\n    to: [gpt-4o-mini]\n";
+    let clashes = "version: 1\nbudgets:\n  - {name: ann-once, window: day, limit: 1 USD}\n";
+    let (well, said) = checked(&shop, refers);
+    assert!(!well && said.contains("ann-once"), "it is not there yet: {said}");
+    assert!(checked(&shop, clashes).0);
+    let new = json!({ "name": "ann-once", "scope": { "user": "ann" }, "window": "lifetime", "limit": "1 requests" });
+    assert_eq!(write(&shop, "PUT", "/api/usage/budget", new).await.status, 200);
+    let (well, said) = checked(&shop, refers);
+    assert!(well && said.contains("(1 budget of them made over the API)"), "{said}");
+    let (well, said) = checked(&shop, clashes);
+    assert!(
+        !well && said.contains("database:") && said.contains("`ann-once` is the name of an earlier rule"),
+        "{said}"
+    );
+}
+
 #[tokio::test]
 async fn what_a_file_would_be_told_of_is_told_by_its_member_and_a_files_budget_is_not_changed_here() {
     let shop = shop().with_rules(FILE).with_variable("FAREBOX_ADMIN_TOKEN", "the-admin-token").open().await;

@@ -8,6 +8,7 @@ mod doctor;
 mod egress;
 mod first_call;
 mod keeping;
+mod large;
 mod late;
 mod reconcile;
 mod rules;

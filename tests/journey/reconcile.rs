@@ -35,3 +35,41 @@ async fn a_bill_is_compared_with_the_ledger_and_each_difference_has_its_reason()
     let refused = shop.command(&["reconcile", "--invoice", path.to_str().unwrap()]);
     assert!(!refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains("line 1"), "{refused:?}");
 }
+
+/// The commands and the table of `docs/budgets.md`, as they stand there.
+#[tokio::test]
+async fn the_bill_of_the_documents_is_read_as_they_say() {
+    let shop = shop().open().await;
+    assert_eq!(shop.chat("Hi").answered().await.status, 200);
+    shop.rows(1).await;
+    let document = include_str!("../../docs/budgets.md");
+    let section = document.split("## A provider's bill").nth(1).unwrap().split("\n## ").next().unwrap();
+    let block = |kind: &str| {
+        let opened = section.split(&format!("```{kind}\n")).nth(1).expect("a block");
+        opened.split("```").next().unwrap().to_owned()
+    };
+    let directory = shop.data_dir().parent().unwrap().to_owned();
+    std::fs::write(directory.join("bill.csv"), block("text")).unwrap();
+    // The columns that are named for OpenAI's export of costs.
+    let named = section.split("export of costs (").nth(1).unwrap().split(')').next().unwrap();
+    let columns: Vec<&str> = named.split('`').skip(1).step_by(2).collect();
+    let cell = |column: &&str| match *column {
+        "start_time" => "1795132800",
+        "amount_value" => "1.5",
+        "amount_currency" => "usd",
+        "line_item" => "\"gpt-4o-2024-08-06, output\"",
+        other => panic!("what stands in `{other}`?"),
+    };
+    let costs = format!("{}\n{}\n", columns.join(","), columns.iter().map(cell).collect::<Vec<_>>().join(","));
+    std::fs::write(directory.join("costs.csv"), costs).unwrap();
+    let commands = block("sh");
+    let mut ran = 0;
+    for command in commands.lines() {
+        let words: Vec<&str> = command.split_whitespace().collect();
+        let told = shop.command(&words[1..]);
+        assert!(told.status.success(), "{command}: {}", String::from_utf8_lossy(&told.stderr));
+        assert!(String::from_utf8_lossy(&told.stdout).contains("gpt-4o"), "{command}: {told:?}");
+        ran += 1;
+    }
+    assert_eq!(ran, 2);
+}

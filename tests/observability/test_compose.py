@@ -240,3 +240,11 @@ class Image(unittest.TestCase):
                     continue
                 for included in re.findall(r'include_(?:str|bytes)!\("([^"]+)"\)', path.read_text()):
                     self.assertTrue((path.parent / included).exists(), f"{path}: {included}")
+
+    def test_its_steps_can_be_taken_and_what_they_make_runs(self):
+        """`make image-steps` builds; here the binary at hand stands for what would be built."""
+        environment = os.environ | {"FAREBOX_IMAGE_BINARY": os.environ["FAREBOX_BIN"]}
+        took = subprocess.run([ROOT / "tools" / "image-steps"], env=environment, capture_output=True, text=True)
+        self.assertEqual(took.returncode, 0, took.stdout + took.stderr)
+        self.assertIn("the image adds usr/local/bin/farebox\n", took.stdout)
+        self.assertIn("stopped as asked", took.stdout)

@@ -1,4 +1,4 @@
-//! A node at work while everything around it changes: rules are written anew every second, providers fail at random, keys
+//! A node at work while everything around it changes: rules are written anew as soon as those before are in force, providers fail at random, keys
 //! are revoked and made. At the end it has grown in nothing, and the ledger's rows cost what the headers of the answers
 //! said. `make soak` does it for 30 minutes (`FAREBOX_SOAK_SECONDS`), `make test` for a few seconds.
 
@@ -17,6 +17,8 @@ const CALLERS: u64 = 6;
 const WARM_SHARE: u32 = 3;
 /// Beyond what an allocator keeps for itself.
 const GROWTH_BYTES_MAX: u64 = 48 << 20;
+/// Between two looks at what is waited for.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Connections come and go; what leaks goes on.
 const GROWTH_FILES_MAX: usize = 40;
 
@@ -83,7 +85,24 @@ async fn until_it_opens(shop: &Shop, key: &str) {
     while shop.ask("GET", "/farebox/me").with("authorization", &format!("Bearer {key}")).answered().await.status != 200
     {
         assert!(Instant::now() < until, "the new key opens in time");
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+async fn in_force(shop: &Shop) -> String {
+    let detail = shop.admin("/readyz").answered().await.json();
+    detail["rules"]["version"].as_str().unwrap_or_default().to_owned()
+}
+
+async fn until_others_are_in_force(shop: &Shop, before: &str) -> String {
+    let until = Instant::now() + Duration::from_secs(20);
+    loop {
+        let version = in_force(shop).await;
+        if version != before {
+            return version;
+        }
+        assert!(Instant::now() < until, "new rules are in force in time");
+        tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 
@@ -105,10 +124,11 @@ async fn a_node_at_work_among_changes_grows_in_nothing_and_adds_up() {
     let rounds = AtomicU64::new(0);
     let mut warm: Option<(u64, usize)> = None;
     let (mut memory, mut files) = (0, 0);
+    let mut version = in_force(&shop).await;
     while began.elapsed() < length {
-        tokio::time::sleep(Duration::from_secs(1)).await;
         let round = rounds.fetch_add(1, Ordering::Relaxed) + 1;
         shop.rewrite_rules(&rules(round % 50));
+        version = until_others_are_in_force(&shop, &version).await;
         if round.is_multiple_of(4) {
             let new = next_key(&shop, round / 4);
             until_it_opens(&shop, &new).await;

@@ -3,6 +3,7 @@
 use super::Place;
 use crate::app::rules;
 use crate::cli::{EXIT_FAULT, fault};
+use crate::store::OwnRules;
 use crate::yaml::Fault;
 use serde_json::{Value, json};
 use std::process::ExitCode;
@@ -24,7 +25,8 @@ pub fn run(arguments: &Arguments) -> ExitCode {
         Ok(found) => found,
         Err(what) => return fault(what),
     };
-    let outcome = rules::load(&found.files, &found.known());
+    let own = OwnRules { keys: Vec::new(), ..found.own.clone() };
+    let outcome = rules::load_with(&found.files, &own, &found.known());
     let (faults, warnings) = match &outcome {
         Ok(loaded) => (&[][..], &loaded.warnings[..]),
         Err(faults) => (&faults[..], &[][..]),
@@ -39,20 +41,27 @@ pub fn run(arguments: &Arguments) -> ExitCode {
         }
         match &outcome {
             Err(faults) => eprintln!("{}", rules::in_words(faults)),
-            Ok(loaded) => println!("{}", summary(found.files.len(), &loaded.rules)),
+            Ok(_) if found.files.is_empty() => println!("no rules: there is no file in {}", found.rules_dir.display()),
+            Ok(loaded) => println!("{}", summary(found.files.len(), own.budgets.len(), &loaded.rules)),
         }
     }
     if well { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FAULT) }
 }
 
-/// `2 files, version 78aa0891: 1 budget, 2 swaps`
-fn summary(files: usize, rules: &crate::rules::RuleSet) -> String {
+/// `2 files, version 78aa0891: 3 budgets, 2 swaps (1 budget of them made over the API)`
+fn summary(files: usize, own: usize, rules: &crate::rules::RuleSet) -> String {
     let kinds = rules.counts();
     let counted: Vec<String> =
         kinds.iter().filter(|(_, count)| *count > 0).map(|(kind, count)| super::many(*count, kind)).collect();
     match counted.as_slice() {
         [] => format!("{}, no rules", super::many(files, "files")),
-        _ => format!("{}, version {}: {}", super::many(files, "files"), rules.version(), counted.join(", ")),
+        _ => {
+            let own = match own {
+                0 => String::new(),
+                own => format!(" ({} of them made over the API)", super::many(own, "budgets")),
+            };
+            format!("{}, version {}: {}{own}", super::many(files, "files"), rules.version(), counted.join(", "))
+        }
     }
 }
 

@@ -36,7 +36,7 @@ pub fn run(arguments: &Arguments) -> ExitCode {
         Ok(found) => found,
         Err(what) => return fault(what),
     };
-    let loaded = match rules::load(&found.files, &found.known()) {
+    let loaded = match rules::load_with(&found.files, &found.own, &found.known()) {
         Ok(loaded) => loaded,
         Err(faults) => return fault(rules::in_words(&faults)),
     };

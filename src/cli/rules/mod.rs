@@ -10,6 +10,7 @@ use crate::app::rules::{self, Files};
 use crate::catalog::Catalog;
 use crate::config::{self, Surroundings};
 use crate::dialects::Dialect;
+use crate::store::{FILE_NAME, OwnRules, Reader};
 use clap::{Args, Subcommand};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -64,6 +65,8 @@ pub struct Found {
     pub dialects: HashMap<Arc<str>, Dialect>,
     pub data_dir: PathBuf,
     pub rules_dir: PathBuf,
+    /// What the ledger's database has beside the files, where there is one.
+    pub own: OwnRules,
 }
 
 pub fn run(arguments: &RulesArgs) -> ExitCode {
@@ -114,10 +117,23 @@ impl Place {
             receivers: settings.alerts.receivers.iter().map(|receiver| Arc::clone(&receiver.name)).collect(),
             providers: providers.iter().map(|provider| Arc::clone(&provider.name)).collect(),
             dialects: providers.iter().map(|provider| (Arc::clone(&provider.name), provider.dialect)).collect(),
+            own: own_rules(&settings.data_dir),
             data_dir: settings.data_dir,
             rules_dir: settings.rules_dir,
         })
     }
+}
+
+/// Budgets that were made over the API and what keys carry. A database that cannot be read does not stop a check of files.
+fn own_rules(data_dir: &Path) -> OwnRules {
+    if !data_dir.join(FILE_NAME).exists() {
+        return OwnRules::default();
+    }
+    let read = Reader::open(data_dir).and_then(|reader| reader.own_rules());
+    read.unwrap_or_else(|error| {
+        eprintln!("warning: {error}; budgets that were made over the API are not known here");
+        OwnRules::default()
+    })
 }
 
 /// Held, not held, not known.

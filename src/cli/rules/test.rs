@@ -38,7 +38,10 @@ pub fn run(arguments: &Arguments) -> ExitCode {
         for (test, outcome) in loaded.tests.iter().zip(&outcomes) {
             show(test, outcome, arguments.verbose);
         }
-        println!("{}, {failed} failed", super::many(outcomes.len(), "tests"));
+        match found.files.len() {
+            0 => println!("no rules: there is no file in {}", found.rules_dir.display()),
+            _ => println!("{}, {failed} failed", super::many(outcomes.len(), "tests")),
+        }
     }
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FAULT) }
 }
