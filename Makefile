@@ -61,9 +61,9 @@ image-steps: ## the Dockerfile's steps in clean folders, without Docker (FAREBOX
 coverage: ## what the tests run of the code, by floors
 	tools/coverage $(ARGS)
 
-torture: ## 1,000 kills, 40 stops, and the simulation of budgets and ledger, 10,000 seeds instead of 200
+torture: ## 1,000 kills, 40 stops, 1,000 power cuts, and the simulation of budgets and ledger, 10,000 seeds instead of 200
 	FAREBOX_SEEDS=10000 $(CARGO) test --lib -- --nocapture ledger::tests::simulation
-	FAREBOX_KILLS=$${FAREBOX_KILLS:-1000} $(CARGO) test --test house -- --nocapture --test-threads=1 torture::
+	FAREBOX_KILLS=$${FAREBOX_KILLS:-1000} FAREBOX_CUTS=$${FAREBOX_CUTS:-1000} $(CARGO) test --test house -- --nocapture --test-threads=1 torture::
 
 soak: ## 30 minutes among changes: nothing grows, everything adds up (FAREBOX_SOAK_SECONDS=1800)
 	FAREBOX_SOAK_SECONDS=$${FAREBOX_SOAK_SECONDS:-1800} $(CARGO) test --test house -- --nocapture torture::soak

@@ -146,12 +146,21 @@ struct Process {
 impl Shop {
     /// Starts it again on the same data directory.
     pub fn start(&mut self) {
+        match self.launched() {
+            Ok(process) => self.running = Some(process),
+            Err((ended, log)) => panic!("farebox does not listen ({ended:?}):\n{log}"),
+        }
+    }
+
+    /// A start that must not come to anything: how it ended, and what was logged.
+    pub fn refused(&self) -> (ExitStatus, String) {
+        self.launched().map(|mut process| process.child.kill()).expect_err("it does not start")
+    }
+
+    fn launched(&self) -> Result<Process, (ExitStatus, String)> {
         assert!(self.running.is_none(), "it runs already");
         let mut command = Command::new(env!("CARGO_BIN_EXE_farebox"));
-        let ours = |name: &str| name.starts_with("FAREBOX_") || name.starts_with("OTEL_");
-        for (name, _) in std::env::vars_os().filter(|(name, _)| ours(&name.to_string_lossy())) {
-            command.env_remove(name);
-        }
+        forget_surroundings(&mut command);
         let settings = [("LISTEN", "127.0.0.1:0"), ("ADMIN_LISTEN", "127.0.0.1:0"), ("LOG_FORMAT", "json")];
         command.envs(settings.map(|(name, value)| (format!("FAREBOX_{name}"), value)));
         command.env("FAREBOX_DATA_DIR", self.data_dir()).envs(self.variables.iter().cloned());
@@ -171,11 +180,14 @@ impl Shop {
             }
         });
         match listening.recv_timeout(PATIENCE) {
-            Ok((data, admin)) => self.running = Some(Process { child, data, admin, log, written }),
-            Err(_) => {
-                let _ = child.kill();
-                let ended = child.wait();
-                panic!("farebox does not listen ({ended:?}):\n{}", log.lock().unwrap());
+            Ok((data, admin)) => Ok(Process { child, data, admin, log, written }),
+            Err(why) => {
+                if why == mpsc::RecvTimeoutError::Timeout {
+                    let _ = child.kill();
+                }
+                let ended = child.wait().unwrap();
+                let log = log.lock().unwrap().clone();
+                Err((ended, log))
             }
         }
     }
@@ -297,6 +309,7 @@ impl Shop {
     /// Runs another command of the same binary on the same data directory.
     pub fn command(&self, arguments: &[&str]) -> std::process::Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_farebox"));
+        forget_surroundings(&mut command);
         command.args(arguments).env("FAREBOX_DATA_DIR", self.data_dir()).current_dir(self.directory.path());
         command.output().unwrap()
     }
@@ -308,6 +321,11 @@ impl Shop {
     /// From the next start on, it gets what everybody gets.
     pub fn lift_limits(&mut self) {
         self.limits.clear();
+    }
+
+    /// From the next start on, it is as if nobody had said so.
+    pub fn forget_variable(&mut self, name: &str) {
+        self.variables.retain(|(known, _)| known != name);
     }
 
     pub fn pid(&self) -> u32 {
@@ -354,6 +372,14 @@ impl Drop for Shop {
             let _ = process.child.kill();
             let _ = process.child.wait();
         }
+    }
+}
+
+/// What the tests are told by (`FAREBOX_KILLS`) is no setting of the node's.
+fn forget_surroundings(command: &mut Command) {
+    let ours = |name: &str| name.starts_with("FAREBOX_") || name.starts_with("OTEL_");
+    for (name, _) in std::env::vars_os().filter(|(name, _)| ours(&name.to_string_lossy())) {
+        command.env_remove(name);
     }
 }
 

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A number of calls, so many at a time, each with an id of its own; how many answers were 200.
-async fn calls(shop: &Shop, count: usize, at_once: usize) -> usize {
+pub(super) async fn calls(shop: &Shop, count: usize, at_once: usize) -> usize {
     static IDS: AtomicU64 = AtomicU64::new(0);
     let one = |place: usize| -> Asking {
         let id = IDS.fetch_add(1, Ordering::Relaxed);
@@ -30,7 +30,7 @@ async fn calls(shop: &Shop, count: usize, at_once: usize) -> usize {
 }
 
 /// Starts it again where it died, stops it in order, and holds the ledger against what the provider saw.
-async fn is_whole_after_a_start(mut shop: Shop, died: bool) {
+pub(super) async fn is_whole_after_a_start(mut shop: Shop, died: bool) {
     if !died {
         shop.kill();
     }
@@ -83,7 +83,7 @@ async fn while_another_writes_to_the_store_calls_go_on() {
 }
 
 /// The newest segment of the journal with anything in it, and where that ends.
-fn journal_end(shop: &Shop) -> (PathBuf, u64) {
+pub(super) fn journal_end(shop: &Shop) -> (PathBuf, u64) {
     let mut segments = Vec::new();
     for epoch in std::fs::read_dir(shop.data_dir().join("journal")).unwrap().map(|entry| entry.unwrap().path()) {
         for path in std::fs::read_dir(epoch).into_iter().flatten().map(|entry| entry.unwrap().path()) {

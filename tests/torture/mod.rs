@@ -2,7 +2,16 @@
 //! for each attempt that reached the provider, balances are what the ledger says, and no cap was passed. `make torture`
 //! does it a thousand times (`FAREBOX_KILLS`), and asks it to stop, and takes things away from it ([`machine`]).
 
+#[cfg(target_os = "linux")]
+mod clock;
 mod machine;
+mod older;
+#[cfg(target_os = "linux")]
+mod power;
+#[cfg(target_os = "linux")]
+mod read_only;
+#[cfg(target_os = "linux")]
+mod shim;
 mod soak;
 
 use crate::support::shop::{Shop, rows_in};
@@ -101,7 +110,8 @@ async fn stopped(shop: &mut Shop) {
 
 fn verified(shop: &Shop) {
     let verified = shop.command(&["ledger", "verify"]);
-    assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
+    let said = [&verified.stdout[..], &verified.stderr].concat();
+    assert!(verified.status.success(), "{}", String::from_utf8_lossy(&said));
 }
 
 /// What was spent and what is withheld of a round's budget is at most its limit.
@@ -171,6 +181,11 @@ fn check(attempts: &[Attempt], rows: &[EventRow]) {
         assert_ne!(row.outcome.as_deref(), Some("ok"), "{row:#?}");
     }
 }
+
+#[cfg(not(target_os = "linux"))]
+#[test]
+#[ignore = "power cuts, a clock that steps and a disk that turns read-only need shims that take Linux's calls"]
+fn what_only_linux_can_play() {}
 
 /// xorshift: the same rolls for the same seed.
 struct Dice(u64);
