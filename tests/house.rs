@@ -7,6 +7,7 @@ mod adversaries;
 mod bad_days;
 mod budgets;
 mod fuzz;
+mod gate;
 mod golden;
 mod journey;
 mod simulator;
