@@ -311,6 +311,8 @@ impl House {
             admin_token: settings.admin_token.clone(),
             first_owner,
             guesses: api::Guesses::default(),
+            oidc: settings.oidc.clone(),
+            address: admin_address,
             readiness: Arc::new(move || readiness(&ready, &rules)),
             metrics: Arc::new(move || exposition(&shown)),
             node: node::of(&self.proxy, settings, &self.reader, &self.rules),

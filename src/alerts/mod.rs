@@ -4,6 +4,7 @@
 //! E-mail and paging are Alertmanager's: it has the same thresholds as series (docs/decisions/0010).
 
 mod message;
+mod outgoing;
 mod send;
 
 use crate::clock::{Clock, Timestamp};
@@ -11,6 +12,7 @@ use crate::secret::Secret;
 use crate::store::{Alert, Delivery, Outbox, StoreError};
 use crate::telemetry::Telemetry;
 use crate::telemetry::alerts::Told;
+pub use outgoing::Outgoing;
 use send::{Failed, Sender};
 use std::path::Path;
 use std::sync::Arc;
@@ -77,7 +79,7 @@ impl Postman {
         let outbox = Outbox::open(data_dir, clock.now())?;
         telemetry.metrics.alerts.begin_at_zero(settings.receivers.iter().map(|receiver| &*receiver.name));
         telemetry.metrics.alerts.waiting(outbox.waiting()?);
-        Ok(Postman { outbox, settings, sender: Sender::new(), clock, telemetry, failing: false })
+        Ok(Postman { outbox, settings, sender: Sender::default(), clock, telemetry, failing: false })
     }
 
     /// `receivers_of`: by the rules in force.

@@ -12,6 +12,7 @@ mod access;
 mod budgets;
 mod join;
 mod node;
+mod oidc;
 mod password;
 mod problem;
 mod usage;
@@ -28,9 +29,11 @@ use axum::http::{StatusCode, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
+pub use oidc::{GroupRole, OidcSettings};
 pub use password::Guesses;
 use problem::Problem;
 use serde::Serialize;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
@@ -50,6 +53,10 @@ pub struct ApiState {
     /// Makes the first owner, once; drawn at each start until somebody has a role.
     pub first_owner: Option<Secret<String>>,
     pub guesses: Guesses,
+    /// Identity providers that people may log in by.
+    pub oidc: Vec<OidcSettings>,
+    /// Where the port listens.
+    pub address: SocketAddr,
     /// The whole exposition, in Prometheus's text format.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
     pub readiness: Arc<dyn Fn() -> Readiness + Send + Sync>,
@@ -85,6 +92,7 @@ struct Shared {
     questions: Arc<Semaphore>,
     exports: Arc<Semaphore>,
     attempts: password::Attempts,
+    oidc: oidc::Oidc,
 }
 
 impl Shared {
@@ -96,11 +104,13 @@ impl Shared {
 /// The admin port's routes.
 pub fn router(state: ApiState) -> Router {
     let attempts = password::Attempts::new(&state.guesses);
+    let oidc = oidc::Oidc::new(&state.oidc, state.address);
     let shared = Arc::new(Shared {
         state,
         questions: Arc::new(Semaphore::new(QUESTIONS_MAX)),
         exports: Arc::new(Semaphore::new(EXPORTS_MAX)),
         attempts,
+        oidc,
     });
     let ledger = Router::new()
         .route("/api/usage/events", get(usage::events))
@@ -120,6 +130,7 @@ pub fn router(state: ApiState) -> Router {
         .route("/metrics", get(metrics))
         .merge(ledger)
         .merge(v1::router())
+        .merge(oidc::router())
         .merge(join::router())
         .fallback(async || Problem::not_found("nothing is here; `/api/v1/openapi.json` lists what is"))
         .method_not_allowed_fallback(async || Problem::method_not_allowed())

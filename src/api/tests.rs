@@ -51,6 +51,8 @@ async fn port(change: impl FnOnce(&mut ApiState)) -> Port {
         admin_token: None,
         first_owner: None,
         guesses: Guesses::default(),
+        oidc: Vec::new(),
+        address: SocketAddr::from(([127, 0, 0, 1], 4001)),
         metrics: Arc::new(|| "farebox_up 1\n".to_owned()),
         readiness: Arc::new(|| Readiness { ready: true, catalog_version: "v1".into(), ..Readiness::default() }),
         node: crate::api::Node::of_nothing(),

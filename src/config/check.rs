@@ -7,10 +7,10 @@ use super::egress;
 use super::environment::{self, says_yes};
 use super::file::{self, CertificateAndKey, File, HeaderValue};
 use super::presets::{PRESETS, Preset, preset};
-use super::receivers;
 use super::section::{Notes, Placed};
 use super::tree::Origin;
 use super::values::Key;
+use super::{login, receivers};
 use crate::dialects::{Dialect, Flavor};
 use crate::ledger;
 use crate::proxy::settings::{
@@ -69,6 +69,7 @@ pub fn settings(file: &File, every_preset: bool, variables: &Variables, notes: &
         catalog_overlays: overlays(file, notes),
         rules_dir: or(&file.rules_dir, PathBuf::from(RULES_DIR)),
         alerts: receivers::settings(&file.receivers, variables, notes),
+        oidc: login::settings(&file.oidc, or(&file.admin_listen, ADMIN_LISTEN), variables, notes),
         log: LogSettings { format: or(&file.log_format, LogFormat::Auto), level: log_level(file, notes) },
         metrics: metrics(file),
         otel: otel(variables, notes),

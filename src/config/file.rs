@@ -2,6 +2,7 @@
 //! [`super::check`] builds what the modules need.
 
 use super::egress::{self, Proxy};
+use super::login;
 use super::receivers;
 use super::section::{Notes, Placed, Section};
 use super::tree::{Node, Origin, Shape};
@@ -47,6 +48,7 @@ pub struct File {
     pub catalog_overlays: Option<Vec<Placed<PathBuf>>>,
     pub rules_dir: Written<PathBuf>,
     pub receivers: Vec<receivers::WrittenReceiver>,
+    pub oidc: Vec<login::WrittenProvider>,
     pub ledger: Ledger,
     pub log_format: Written<LogFormat>,
     pub log_level: Written<String>,
@@ -177,6 +179,7 @@ pub fn read(root: &Node, notes: &Notes) -> File {
         catalog_overlays,
         rules_dir,
         receivers: receivers::read(file.section("alerts"), notes),
+        oidc: login::read(file.section("login"), notes),
         ledger: ledger(file.section("ledger")),
         log_format,
         log_level,

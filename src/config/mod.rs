@@ -9,6 +9,7 @@ pub mod diagnose;
 mod egress;
 pub mod environment;
 pub mod file;
+mod login;
 pub mod presets;
 mod receivers;
 mod section;
@@ -18,6 +19,7 @@ mod values;
 pub use diagnose::{Fault, Faults};
 
 use crate::alerts;
+use crate::api;
 use crate::ledger;
 use crate::proxy;
 use crate::secret::Secret;
@@ -52,6 +54,8 @@ pub struct Settings {
     /// Where rules stand; without such a folder there are none.
     pub rules_dir: PathBuf,
     pub alerts: alerts::Settings,
+    /// Identity providers that people may log in by.
+    pub oidc: Vec<api::OidcSettings>,
     pub log: LogSettings,
     pub metrics: MetricsSettings,
     pub otel: OtelSettings,

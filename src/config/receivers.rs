@@ -5,7 +5,7 @@ use super::check::Variables;
 use super::egress;
 use super::file::Written;
 use super::section::{Notes, Placed, Section};
-use super::tree::{Origin, Shape};
+use super::tree::{Node, Origin, Shape};
 use super::values::{self, Read, Wrong};
 use crate::alerts::{Egress, Receiver, Settings, Way};
 use crate::proxy::settings::EgressProxy;
@@ -36,23 +36,25 @@ pub enum Found {
 pub fn read(mut alerts: Section<'_>, notes: &Notes) -> Vec<WrittenReceiver> {
     let items = alerts.items("receivers").unwrap_or_default();
     let each = items.iter().enumerate().filter_map(|(place, item)| {
-        if !matches!(item.shape, Shape::Section(_)) {
-            notes.fault(
-                &item.origin,
-                format!("`alerts.receivers[{place}]` is {}", item.kind()),
-                "write `- name: finops`",
-            );
-            return None;
-        }
-        let called = match item.entry("name").map(|entry| &entry.value.shape) {
-            Some(Shape::Scalar(name)) => name.clone(),
-            _ => place.to_string(),
-        };
+        let called = called(item, ("name", "finops"), place, "alerts.receivers", notes)?;
         Some(read_one(alerts.item("receivers", &called, Some(item)), called))
     });
     let written = each.collect();
     alerts.close();
     written
+}
+
+/// What an item is called in sentences: its first key's value, or its place. `None` if it is no section.
+pub fn called(item: &Node, (key, such_as): (&str, &str), place: usize, list: &str, notes: &Notes) -> Option<String> {
+    if !matches!(item.shape, Shape::Section(_)) {
+        let what = format!("`{list}[{place}]` is {}", item.kind());
+        notes.fault(&item.origin, what, format!("write `- {key}: {such_as}`"));
+        return None;
+    }
+    Some(match item.entry(key).map(|entry| &entry.value.shape) {
+        Some(Shape::Scalar(name)) => name.clone(),
+        _ => place.to_string(),
+    })
 }
 
 fn read_one(mut section: Section<'_>, called: String) -> WrittenReceiver {
@@ -68,7 +70,7 @@ fn read_one(mut section: Section<'_>, called: String) -> WrittenReceiver {
     written
 }
 
-fn secret(text: &str) -> Read<Found> {
+pub fn secret(text: &str) -> Read<Found> {
     match text.split_once(':') {
         Some(("env", name)) if values::is_variable(name) => Ok(Found::Environment(name.to_owned())),
         Some(("file", path)) if !path.is_empty() => Ok(Found::File(PathBuf::from(path))),
@@ -83,7 +85,7 @@ fn address(text: &str) -> Read<Found> {
     if is_address(text) { Ok(Found::Here(text.to_owned())) } else { secret(text) }
 }
 
-fn is_address(text: &str) -> bool {
+pub fn is_address(text: &str) -> bool {
     let uri = text.parse::<http::Uri>().ok();
     uri.is_some_and(|uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some())
 }
@@ -120,7 +122,7 @@ pub fn settings(written: &[WrittenReceiver], variables: &Variables, notes: &Note
         };
         receivers.extend(way.map(|way| {
             let (Way::Slack { url } | Way::Webhook { url, .. }) = &way;
-            let egress = through(url, variables, notes);
+            let egress = through(url.expose(), variables, notes);
             Receiver { name: Arc::from(name.value.as_str()), way, egress }
         }));
     }
@@ -128,14 +130,14 @@ pub fn settings(written: &[WrittenReceiver], variables: &Variables, notes: &Note
 }
 
 /// As providers without a `proxy:` of their own are reached.
-fn through(url: &Secret<String>, variables: &Variables, notes: &Notes) -> Option<Egress> {
-    let uri = url.expose().parse::<http::Uri>().ok()?;
+pub fn through(url: &str, variables: &Variables, notes: &Notes) -> Option<Egress> {
+    let uri = url.parse::<http::Uri>().ok()?;
     let base = values::base_url(&format!("{}://{}", uri.scheme_str()?, uri.authority()?)).ok()?;
     let EgressProxy { host, port, credentials } = egress::customary(&base, variables, notes)?;
     Some(Egress { host, port, credentials })
 }
 
-fn look_up(path: &str, found: &Placed<Found>, variables: &Variables, notes: &Notes) -> Option<Secret<String>> {
+pub fn look_up(path: &str, found: &Placed<Found>, variables: &Variables, notes: &Notes) -> Option<Secret<String>> {
     let text = match &found.value {
         Found::Here(text) => Ok(text.clone()),
         Found::Environment(name) => {

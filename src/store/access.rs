@@ -18,33 +18,62 @@ impl Changes<'_> {
     /// # Errors
     /// The place is in another organisation than the user, or one of both is not there.
     pub fn grant(&self, user: &str, place: Place<'_>, role: Role) -> Result<(), ChangeError> {
-        let user_id = self.living(Named::Tenant(TenantKind::User), user)?;
-        let scope = self.scope_of(place)?;
-        if let Some((_, name)) = place {
-            let (his, its) = (self.organisation_of(user_id)?, self.organisation_of(scope)?);
-            if his != its {
-                return Err(ChangeError::Foreign { user: user.to_owned(), place: name.to_owned() });
-            }
+        let (user, scope) = self.member(user, place)?;
+        self.give(user, scope, role, None)
+    }
+
+    /// Gives the role that a group of this identity has on a place, unless a role that is as high was given there
+    /// otherwise.
+    pub fn grant_by_group(
+        &self,
+        user: &str,
+        place: Place<'_>,
+        role: Role,
+        identity: &Digest,
+    ) -> Result<(), ChangeError> {
+        let (user, scope) = self.member(user, place)?;
+        match self.role_of(user, scope)? {
+            Some((has, by)) if has == role || (has > role && by != Some(identity.0)) => Ok(()),
+            _ => self.give(user, scope, role, Some(identity)),
         }
-        let before = self.role_of(user_id, scope)?;
+    }
+
+    /// Takes the roles away that groups of this identity gave once, but on these places.
+    pub fn take_other_group_roles(&self, identity: &Digest, kept: &[Place<'_>]) -> Result<(), ChangeError> {
+        let kept: Vec<i64> = kept.iter().map(|place| self.scope_of(*place)).collect::<Result<_, _>>()?;
+        let mut statement = self.transaction.prepare("SELECT user, scope, role FROM members WHERE identity = ?1")?;
+        let given: Vec<(i64, i64, u8)> = statement
+            .query_map([identity.0], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+            .collect::<rusqlite::Result<_>>()?;
+        for (user, scope, role) in given.into_iter().filter(|(_, scope, _)| !kept.contains(scope)) {
+            self.take(user, scope, role_numbered(role))?;
+        }
+        Ok(())
+    }
+
+    fn give(&self, user: i64, scope: i64, role: Role, by: Option<&Digest>) -> Result<(), ChangeError> {
+        let before = self.role_of(user, scope)?.map(|(role, _)| role.name());
         self.transaction
             .prepare_cached(
-                "INSERT INTO members (user, scope, role, granted_us) VALUES (?1, ?2, ?3, ?4)
-                 ON CONFLICT (user, scope) DO UPDATE SET role = ?3, granted_us = ?4",
+                "INSERT INTO members (user, scope, role, granted_us, identity) VALUES (?1, ?2, ?3, ?4, ?5)
+                 ON CONFLICT (user, scope) DO UPDATE SET role = ?3, granted_us = ?4, identity = ?5",
             )?
-            .execute(params![user_id, scope, role as u8, self.now.as_micros()])?;
-        let detail = json!({ "scope": scope, "before": before.map(Role::name), "role": role.name() });
-        self.note("grant", user_id, &detail)
+            .execute(params![user, scope, role as u8, self.now.as_micros(), by.map(|digest| digest.0)])?;
+        self.note("grant", user, &json!({ "scope": scope, "before": before, "role": role.name() }))
     }
 
     /// Takes a user's role on a place away; whether he had one.
     pub fn take_role(&self, user: &str, place: Place<'_>) -> Result<bool, ChangeError> {
         let user_id = self.living(Named::Tenant(TenantKind::User), user)?;
         let scope = self.scope_of(place)?;
-        let Some(before) = self.role_of(user_id, scope)? else { return Ok(false) };
-        self.transaction.execute("DELETE FROM members WHERE user = ?1 AND scope = ?2", [user_id, scope])?;
-        self.note("take_role", user_id, &json!({ "scope": scope, "before": before.name() }))?;
+        let Some((before, _)) = self.role_of(user_id, scope)? else { return Ok(false) };
+        self.take(user_id, scope, before)?;
         Ok(true)
+    }
+
+    fn take(&self, user: i64, scope: i64, before: Role) -> Result<(), ChangeError> {
+        self.transaction.execute("DELETE FROM members WHERE user = ?1 AND scope = ?2", [user, scope])?;
+        self.note("take_role", user, &json!({ "scope": scope, "before": before.name() }))
     }
 
     /// Makes a user that is a program.
@@ -92,7 +121,7 @@ impl Changes<'_> {
 
     /// What opens the admin port to a deleted user ends with him.
     pub(super) fn shut_out(&self, user: i64) -> Result<(), ChangeError> {
-        for of_his in ["members", "sessions", "passwords", "invitations", "second_factors"] {
+        for of_his in ["members", "sessions", "passwords", "invitations", "second_factors", "identities"] {
             self.transaction.execute(&format!("DELETE FROM {of_his} WHERE user = ?1"), [user])?;
         }
         self.transaction.execute(
@@ -106,11 +135,24 @@ impl Changes<'_> {
         place.map_or(Ok(INSTALLATION), |(kind, name)| self.living(Named::Tenant(kind), name))
     }
 
-    fn role_of(&self, user: i64, scope: i64) -> Result<Option<Role>, ChangeError> {
-        let sql = "SELECT role FROM members WHERE user = ?1 AND scope = ?2";
-        let role: Option<u8> =
-            self.transaction.prepare_cached(sql)?.query_row([user, scope], |row| row.get(0)).optional()?;
-        Ok(role.map(role_numbered))
+    /// Of somebody who may have a role on this place.
+    fn member(&self, user: &str, place: Place<'_>) -> Result<(i64, i64), ChangeError> {
+        let id = self.living(Named::Tenant(TenantKind::User), user)?;
+        let scope = self.scope_of(place)?;
+        match place {
+            Some((_, name)) if self.organisation_of(id)? != self.organisation_of(scope)? => {
+                Err(ChangeError::Foreign { user: user.to_owned(), place: name.to_owned() })
+            }
+            _ => Ok((id, scope)),
+        }
+    }
+
+    /// With the identity whose group gave it.
+    fn role_of(&self, user: i64, scope: i64) -> Result<Option<(Role, Option<[u8; 32]>)>, ChangeError> {
+        let sql = "SELECT role, identity FROM members WHERE user = ?1 AND scope = ?2";
+        let found = |row: &rusqlite::Row<'_>| Ok((row.get::<_, u8>(0)?, row.get(1)?));
+        let role = self.transaction.prepare_cached(sql)?.query_row([user, scope], found).optional()?;
+        Ok(role.map(|(role, by)| (role_numbered(role), by)))
     }
 }
 

@@ -162,6 +162,8 @@ fn unname(connection: &Connection, ids: &HashSet<i64>, events: &[i64]) -> rusqli
                 "UPDATE names SET text = iif(kind = ?2, json_object('erased', CAST(id AS TEXT)), 'erased-' || id) WHERE id = ?1",
             )?
             .execute(params![id, NameKind::Tags as u8])?;
+        // Who comes again by an identity provider is somebody new.
+        connection.prepare_cached("DELETE FROM identities WHERE user = ?1")?.execute([id])?;
     }
     for id in events {
         connection

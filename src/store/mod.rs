@@ -23,6 +23,7 @@ mod changes;
 mod deferred;
 mod erasure;
 mod fold;
+mod identities;
 mod invitations;
 mod leases;
 mod logins;

@@ -43,7 +43,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, on};
 use fields::{Asked, Fields};
 use serde_json::Value;
-pub(super) use sessions::{COOKIE, csrf_token};
+pub(super) use sessions::{COOKIE, csrf_token, session_end, set_cookie};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use table::endpoints;

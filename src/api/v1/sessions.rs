@@ -54,7 +54,7 @@ pub(super) fn open(seat: &Seat<'_>, asked: &mut Asked) -> Result<Answer, Problem
 /// The session of somebody who has shown who he is, with the step of the code that he gave for it.
 fn opened(seat: &Seat<'_>, user: &str, from: &str, step: Option<i64>) -> Result<(Session, KeyText), Problem> {
     let (text, digest) = drawn(seat.shared.data_dir(), KeyText::token_from_random)?;
-    let not_after = Timestamp(seat.now.as_micros().saturating_add(SESSION_SECONDS * 1_000_000));
+    let not_after = session_end(seat.now);
     let id = seat.change_as(user, from, |changes| match step {
         Some(step) if !changes.use_code(user, step)? => Err(wrong_code()),
         _ => Ok(changes.open_session(user, &digest, from, not_after)?),
@@ -62,7 +62,12 @@ fn opened(seat: &Seat<'_>, user: &str, from: &str, step: Option<i64>) -> Result<
     Ok((Session { id, opened_from: from.to_owned(), created_at: seat.now, not_after }, text))
 }
 
-fn set_cookie(text: &KeyText, is_loopback: bool) -> String {
+/// When a session that begins now is over.
+pub(in crate::api) fn session_end(now: Timestamp) -> Timestamp {
+    Timestamp(now.as_micros().saturating_add(SESSION_SECONDS * 1_000_000))
+}
+
+pub(in crate::api) fn set_cookie(text: &KeyText, is_loopback: bool) -> String {
     let secure = if is_loopback { "" } else { "; Secure" };
     format!("{COOKIE}={}; Path=/; HttpOnly; SameSite=Strict; Max-Age={SESSION_SECONDS}{secure}", text.expose())
 }

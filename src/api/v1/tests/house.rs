@@ -152,6 +152,8 @@ impl House {
             admin_token: with_token.then(|| Secret::new(ADMIN.to_owned())),
             first_owner: Some(Secret::new(FIRST_OWNER.to_owned())),
             guesses,
+            oidc: Vec::new(),
+            address: SocketAddr::from(([127, 0, 0, 1], 4001)),
             metrics: Arc::new(String::new),
             readiness: Arc::new(Readiness::default),
             node: crate::api::Node::of_nothing(),
