@@ -47,6 +47,7 @@ mod first_start;
 pub mod history;
 mod late;
 mod node;
+mod retention;
 pub mod rules;
 mod settings_file;
 mod sockets;
@@ -173,6 +174,7 @@ impl House {
         let proxy = Arc::clone(&self.proxy);
         admin.spawn(postman.run(move |alert| proxy.rules.load().receivers(&alert.budget, alert.threshold)));
         admin.spawn(self.strongroom.clone().follow());
+        admin.spawn(retention::keep(settings.data_dir.clone(), Arc::clone(&self.clock)));
         let router = api::router(self.api(settings, sockets.admin_address)?);
         admin.spawn(async move {
             let listener = sockets.admin.and_then(tokio::net::TcpListener::from_std);

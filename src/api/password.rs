@@ -14,6 +14,8 @@ use std::time::Duration;
 const LETTERS_MIN: usize = 12;
 /// An attempt more is allowed after each such interval.
 const NEXT_AFTER: Duration = Duration::from_secs(12);
+/// The same for codes of second factors: whoever tries one has the password already, and a code is six digits.
+const NEXT_CODE_AFTER: Duration = Duration::from_secs(300);
 /// Names and addresses whose attempts are remembered; beyond it those that have rested are forgotten.
 const REMEMBERED_MAX: usize = 10_000;
 
@@ -27,13 +29,15 @@ pub struct Guesses {
     /// So many attempts at once for one name, and from one address.
     pub of_name: NonZeroU32,
     pub of_address: NonZeroU32,
+    /// So many codes of a second factor at once for one name.
+    pub codes: NonZeroU32,
 }
 
 impl Default for Guesses {
     /// argon2id as OWASP's password storage cheat sheet has it: 19 MiB, two passes.
     fn default() -> Self {
         let attempts = |count: u32| NonZeroU32::MIN.saturating_add(count - 1);
-        Guesses { memory_kib: 19_456, passes: 2, of_name: attempts(5), of_address: attempts(20) }
+        Guesses { memory_kib: 19_456, passes: 2, of_name: attempts(5), of_address: attempts(20), codes: attempts(5) }
     }
 }
 
@@ -74,21 +78,30 @@ type Limiter = RateLimiter<String, HashMapStateStore<String>, DefaultClock>;
 pub(super) struct Attempts {
     by_name: Limiter,
     by_address: Limiter,
+    codes: Limiter,
 }
 
 impl Attempts {
     pub(super) fn new(guesses: &Guesses) -> Attempts {
-        let limiter = |burst| {
-            let quota =
-                Quota::with_period(NEXT_AFTER).map_or(Quota::per_minute(burst), |quota| quota.allow_burst(burst));
+        let limiter = |burst, next_after| {
+            let quota = Quota::with_period(next_after).map_or(Quota::per_hour(burst), |quota| quota.allow_burst(burst));
             RateLimiter::hashmap(quota)
         };
-        Attempts { by_name: limiter(guesses.of_name), by_address: limiter(guesses.of_address) }
+        Attempts {
+            by_name: limiter(guesses.of_name, NEXT_AFTER),
+            by_address: limiter(guesses.of_address, NEXT_AFTER),
+            codes: limiter(guesses.codes, NEXT_CODE_AFTER),
+        }
     }
 
     /// As [`Attempts::count`], where no name is guessed.
     pub(super) fn count_address(&self, address: &str) -> Result<(), Problem> {
         count(&self.by_address, address)
+    }
+
+    /// A code of this user's second factor is tried.
+    pub(super) fn count_code(&self, name: &str) -> Result<(), Problem> {
+        count(&self.codes, name)
     }
 
     /// # Errors
@@ -130,6 +143,9 @@ mod tests {
         assert!((0..5).all(|n| attempts.count("ann", &format!("10.0.0.{n}")).is_ok()));
         assert!(attempts.count("ann", "10.0.0.9").is_err());
         assert!(attempts.count("bob", "10.0.0.9").is_ok());
+        let codes = (0..20).filter(|_| attempts.count_code("ann").is_ok()).count();
+        assert_eq!(codes, 5, "codes are counted apart");
+        assert!(attempts.count_code("bob").is_ok());
         let from_one = (0..30).filter(|n| attempts.count(&format!("user-{n}"), "10.0.0.7").is_ok()).count();
         assert_eq!(from_one, 20);
     }

@@ -1,26 +1,15 @@
 //! `farebox audit`: who changed tenants and keys, and whether the log is as it was written.
 
-use super::place::{Office, Place};
+use super::EXIT_FAULT;
+use super::place::{Errand, Office};
 use super::table::{Align, Table};
-use super::{EXIT_FAULT, fault};
 use crate::queries::AuditView;
 use crate::store::ChangeError;
 use std::io;
 use std::process::ExitCode;
 
-#[derive(Debug, clap::Args)]
-pub struct Arguments {
-    #[command(flatten)]
-    place: Place,
-    /// As JSON.
-    #[arg(long, global = true)]
-    json: bool,
-    #[command(subcommand)]
-    command: Command,
-}
-
 #[derive(Debug, clap::Subcommand)]
-enum Command {
+pub enum Command {
     /// Show the newest changes first.
     List {
         /// So many.
@@ -34,16 +23,11 @@ enum Command {
     Verify,
 }
 
-pub fn run(arguments: &Arguments) -> ExitCode {
-    let office = match Office::of(&arguments.place) {
-        Ok(office) => office,
-        Err(why) => return fault(why),
-    };
-    let done = match arguments.command {
-        Command::List { limit, before } => list(&office, before, limit, arguments.json),
-        Command::Verify => verify(&office, arguments.json),
-    };
-    done.unwrap_or_else(fault)
+pub fn run(errand: &Errand<Command>) -> ExitCode {
+    errand.run(|office, command, json| match command {
+        Command::List { limit, before } => list(office, *before, *limit, json),
+        Command::Verify => verify(office, json),
+    })
 }
 
 fn list(office: &Office, before: Option<u64>, limit: usize, json: bool) -> Result<ExitCode, ChangeError> {

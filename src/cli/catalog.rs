@@ -40,7 +40,10 @@ enum Command {
         retired: bool,
     },
     /// Show all that is known of a model: `gpt-4o`, `openrouter/qwen/qwen3-max`.
-    Show { model: String },
+    Show {
+        /// Its name, with its provider or without.
+        model: String,
+    },
     /// Price a call by hand.
     Price(PriceArgs),
     /// Show what a catalog says otherwise than another; `shipped` stands for the shipped one.

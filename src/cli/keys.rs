@@ -4,9 +4,8 @@
 mod bounds;
 mod limits;
 
-use super::fault;
 use super::ledger::age;
-use super::place::{Office, Place};
+use super::place::{Errand, Office};
 use super::table::{Align, Table};
 use crate::clock::{Clock, SystemClock};
 use crate::queries::KeyView;
@@ -18,50 +17,53 @@ use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
-#[derive(Debug, clap::Args)]
-pub struct Arguments {
-    #[command(flatten)]
-    place: Place,
-    /// As JSON.
-    #[arg(long, global = true)]
-    json: bool,
-    #[command(subcommand)]
-    command: Command,
-}
-
 #[derive(Debug, clap::Subcommand)]
-enum Command {
+pub enum Command {
     /// Make a key and print it: this once.
     Create(Create),
     /// Show all, without their texts.
     List(List),
     /// Show one: what it may do, and when it was used last.
-    Show { name: String },
+    Show {
+        /// The key.
+        name: String,
+    },
     /// Write anew what a key may do; what is not named stays.
     #[command(visible_alias = "update")]
     Change {
+        /// The key.
         name: String,
         #[command(flatten)]
         bounds: Bounds,
     },
     /// Give a key a new text and print it; the one before opens for a while longer.
     Rotate {
+        /// The key.
         name: String,
         /// How long the text before stays valid; `0s` ends it at once.
         #[arg(long, value_name = "AGE", value_parser = age, default_value = "24h")]
         overlap: Duration,
     },
     /// Switch it off within a second.
-    Disable { name: String },
+    Disable {
+        /// The key.
+        name: String,
+    },
     /// Switch it on again.
-    Enable { name: String },
+    Enable {
+        /// The key.
+        name: String,
+    },
     /// Revoke it for good, within a second. What it used stays in the ledger.
-    Delete { name: String },
+    Delete {
+        /// The key.
+        name: String,
+    },
 }
 
 #[derive(Debug, clap::Args)]
 #[command(group(clap::ArgGroup::new("holder").args(["project", "team", "organisation"])))]
-struct Create {
+pub struct Create {
     /// Unique in the installation, never given out again; calls are in the ledger under it.
     name: String,
     /// The project that it is for.
@@ -82,7 +84,7 @@ struct Create {
 
 #[derive(Debug, clap::Args)]
 #[command(group(clap::ArgGroup::new("whose").args(["project", "team", "organisation", "user"])))]
-struct List {
+pub struct List {
     /// Of this project only.
     #[arg(long, value_name = "NAME")]
     project: Option<String>,
@@ -100,33 +102,24 @@ struct List {
     all: bool,
 }
 
-pub fn run(arguments: &Arguments) -> ExitCode {
-    let office = match Office::of(&arguments.place) {
-        Ok(office) => office,
-        Err(why) => return fault(why),
-    };
-    let json = arguments.json;
+pub fn run(errand: &Errand<Command>) -> ExitCode {
     let subject = Named::Key;
-    let done = match &arguments.command {
-        Command::Create(new) => create(&office, new, json),
-        Command::List(list) => list_keys(&office, list, json),
-        Command::Show { name } => show(&office, name, json),
-        Command::Change { name, bounds } => change(&office, name, bounds, json),
-        Command::Rotate { name, overlap } => rotate(&office, name, *overlap, json),
+    errand.run_through(|office, command, json| match command {
+        Command::Create(new) => create(office, new, json),
+        Command::List(list) => list_keys(office, list, json),
+        Command::Show { name } => show(office, name, json),
+        Command::Change { name, bounds } => change(office, name, bounds, json),
+        Command::Rotate { name, overlap } => rotate(office, name, *overlap, json),
         Command::Disable { name } => {
-            told(&office, name, "disabled", json, |office| office.change(|c| c.set_disabled(subject, name, true)))
+            told(office, name, "disabled", json, |office| office.change(|c| c.set_disabled(subject, name, true)))
         }
         Command::Enable { name } => {
-            told(&office, name, "enabled", json, |office| office.change(|c| c.set_disabled(subject, name, false)))
+            told(office, name, "enabled", json, |office| office.change(|c| c.set_disabled(subject, name, false)))
         }
         Command::Delete { name } => {
-            told(&office, name, "deleted", json, |office| office.change(|c| c.delete(subject, name)))
+            told(office, name, "deleted", json, |office| office.change(|c| c.delete(subject, name)))
         }
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fault(error),
-    }
+    })
 }
 
 fn create(office: &Office, new: &Create, json: bool) -> Result<(), ChangeError> {

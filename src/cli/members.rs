@@ -1,7 +1,6 @@
 //! `farebox member`: who has which role where.
 
-use super::fault;
-use super::place::{Office, Place};
+use super::place::{Errand, Office};
 use super::table::{Align, Table};
 use crate::queries::MemberView;
 use crate::store::{self, ChangeError};
@@ -9,21 +8,11 @@ use crate::tenants::{Role, TenantKind};
 use std::io;
 use std::process::ExitCode;
 
-#[derive(Debug, clap::Args)]
-pub struct Arguments {
-    #[command(flatten)]
-    place: Place,
-    /// As JSON.
-    #[arg(long, global = true)]
-    json: bool,
-    #[command(subcommand)]
-    command: Command,
-}
-
 #[derive(Debug, clap::Subcommand)]
-enum Command {
+pub enum Command {
     /// Give a user a role on a place, and on all that is in it, in the stead of the one that he had there.
     Grant {
+        /// Who gets it.
         user: String,
         /// viewer, manager, admin or owner.
         #[arg(value_parser = role)]
@@ -33,6 +22,7 @@ enum Command {
     },
     /// Take a user's role on a place away.
     Take {
+        /// Whose it is.
         user: String,
         #[command(flatten)]
         on: On,
@@ -47,11 +37,14 @@ enum Command {
 /// A place; the whole installation, when nothing is said.
 #[derive(Debug, clap::Args)]
 #[group(multiple = false)]
-struct On {
+pub struct On {
+    /// On an organisation.
     #[arg(long, visible_alias = "org", value_name = "NAME")]
     organisation: Option<String>,
+    /// On a team.
     #[arg(long, value_name = "NAME")]
     team: Option<String>,
+    /// On a project.
     #[arg(long, value_name = "NAME")]
     project: Option<String>,
 }
@@ -75,15 +68,8 @@ fn role(text: &str) -> Result<Role, String> {
     Role::named(text).ok_or_else(|| format!("one of: {}", Role::ALL.map(Role::name).join(", ")))
 }
 
-pub fn run(arguments: &Arguments) -> ExitCode {
-    let office = match Office::of(&arguments.place) {
-        Ok(office) => office,
-        Err(why) => return fault(why),
-    };
-    match done(&office, &arguments.command, arguments.json) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fault(error),
-    }
+pub fn run(errand: &Errand<Command>) -> ExitCode {
+    errand.run_through(done)
 }
 
 fn done(office: &Office, command: &Command, json: bool) -> Result<(), ChangeError> {

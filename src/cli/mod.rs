@@ -30,6 +30,7 @@ mod usage;
 mod version;
 
 use clap::{Parser, Subcommand};
+use place::Errand;
 use std::process::ExitCode;
 
 /// Something is wrong; standard error says what and how to mend it.
@@ -67,25 +68,25 @@ enum Command {
     Healthcheck(healthcheck::Arguments),
     /// Make and look after organisations: the outermost tenants.
     #[command(name = "org", visible_alias = "organisation")]
-    Organisation(tenants::Arguments<tenants::NewOrganisation>),
+    Organisation(Errand<tenants::OfPlaces<tenants::NewOrganisation>>),
     /// Make and look after the teams of an organisation.
-    Team(tenants::Arguments<tenants::NewTeam>),
+    Team(Errand<tenants::OfPlaces<tenants::NewTeam>>),
     /// Make and look after the projects of a team.
-    Project(tenants::Arguments<tenants::NewProject>),
+    Project(Errand<tenants::OfPlaces<tenants::NewProject>>),
     /// Make and look after the people of an organisation.
-    User(tenants::Arguments<tenants::NewUser>),
+    User(Errand<tenants::OfUsers>),
     /// Give and take roles: who may see and steer which part over the admin port.
-    Member(members::Arguments),
+    Member(Errand<members::Command>),
     /// Make and end personal tokens for the admin port.
-    Token(tokens::Arguments),
+    Token(Errand<tokens::Command>),
     /// Make virtual keys, say what they may do, rotate and revoke them.
-    Key(Box<keys::Arguments>),
+    Key(Box<Errand<keys::Command>>),
     /// Keep the providers' keys sealed: several for each, checked, rotated, and never shown.
-    ProviderKey(Box<provider_keys::Arguments>),
+    ProviderKey(Box<Errand<provider_keys::Command>>),
     /// The master key under which provider keys are sealed.
     Keys(master::Arguments),
     /// Show who changed tenants and keys, and check that nobody changed the log.
-    Audit(audit::Arguments),
+    Audit(Errand<audit::Command>),
     /// Verify the ledger, decide what was withheld, show what is on disk.
     Ledger(ledger::Arguments),
     /// Check the rules, run their tests, see why a call is decided as it is.
@@ -130,16 +131,16 @@ pub fn run() -> ExitCode {
         Command::Simulate(arguments) => simulate::run(&arguments),
         Command::Catalog(arguments) => catalog::run(&arguments),
         Command::Healthcheck(arguments) => healthcheck::run(&arguments),
-        Command::Organisation(arguments) => tenants::run(&arguments),
-        Command::Team(arguments) => tenants::run(&arguments),
-        Command::Project(arguments) => tenants::run(&arguments),
-        Command::User(arguments) => tenants::run(&arguments),
-        Command::Member(arguments) => members::run(&arguments),
-        Command::Token(arguments) => tokens::run(&arguments),
-        Command::Key(arguments) => keys::run(&arguments),
-        Command::ProviderKey(arguments) => provider_keys::run(&arguments),
+        Command::Organisation(errand) => tenants::run(&errand),
+        Command::Team(errand) => tenants::run(&errand),
+        Command::Project(errand) => tenants::run(&errand),
+        Command::User(errand) => tenants::run_of_users(&errand),
+        Command::Member(errand) => members::run(&errand),
+        Command::Token(errand) => tokens::run(&errand),
+        Command::Key(errand) => keys::run(&errand),
+        Command::ProviderKey(errand) => provider_keys::run(&errand),
         Command::Keys(arguments) => master::run(&arguments),
-        Command::Audit(arguments) => audit::run(&arguments),
+        Command::Audit(errand) => audit::run(&errand),
         Command::Ledger(arguments) => ledger::run(&arguments),
         Command::Rules(arguments) => rules::run(&arguments),
         Command::Usage(arguments) => usage::run(&arguments),
@@ -171,4 +172,27 @@ fn end_with_the_reader() {
 fn fault(what: impl std::fmt::Display) -> ExitCode {
     eprintln!("farebox: {what}");
     ExitCode::from(EXIT_FAULT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    /// Arguments without words of their own, with the commands that take them.
+    fn silent(command: &clap::Command, above: &str, found: &mut Vec<String>) {
+        let called = format!("{above} {}", command.get_name());
+        let arguments = command.get_arguments().filter(|argument| argument.get_help().is_none());
+        found.extend(arguments.map(|argument| format!("{called}: {}", argument.get_id())));
+        for below in command.get_subcommands() {
+            silent(below, &called, found);
+        }
+    }
+
+    #[test]
+    fn every_argument_says_what_it_is() {
+        let mut found = Vec::new();
+        silent(&Cli::command(), "", &mut found);
+        assert_eq!(found, Vec::<String>::new());
+    }
 }

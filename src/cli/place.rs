@@ -1,10 +1,13 @@
 //! Which data directory a command means.
 
+use super::fault;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Surroundings};
 use crate::store::{ChangeError, Changes, Reader, Store, StoreError};
+use std::fmt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 #[derive(Debug, clap::Args)]
 pub struct Place {
@@ -29,6 +32,36 @@ impl Place {
             None => config::data_dir(self.config.clone(), &Surroundings::of_this_process())
                 .map_err(|faults| faults.to_string()),
         }
+    }
+}
+
+/// What whoever looks after tenants and keys wants: where, how it is answered, and what is to be done.
+#[derive(Debug, clap::Args)]
+pub struct Errand<Command: clap::Subcommand> {
+    #[command(flatten)]
+    pub place: Place,
+    /// As JSON.
+    #[arg(long, global = true)]
+    pub json: bool,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+impl<Command: clap::Subcommand> Errand<Command> {
+    /// Does it there.
+    pub fn run<E: fmt::Display>(&self, done: impl FnOnce(&Office, &Command, bool) -> Result<ExitCode, E>) -> ExitCode {
+        match Office::of(&self.place) {
+            Ok(office) => done(&office, &self.command, self.json).unwrap_or_else(fault),
+            Err(why) => fault(why),
+        }
+    }
+
+    /// The same, of something that is done or fails.
+    pub fn run_through<E: fmt::Display>(
+        &self,
+        done: impl FnOnce(&Office, &Command, bool) -> Result<(), E>,
+    ) -> ExitCode {
+        self.run(|office, command, json| done(office, command, json).map(|()| ExitCode::SUCCESS))
     }
 }
 

@@ -1,10 +1,10 @@
 //! `farebox provider-key`: keys of Farebox's own for providers. A key is read from standard input, a variable or a file,
 //! never from the command line, is sealed at once, and is shown to nobody again.
 
+use super::EXIT_FAULT;
 use super::keys::{When, when};
-use super::place::{Office, Place};
+use super::place::{Errand, Office};
 use super::table::{Align, Table};
-use super::{EXIT_FAULT, fault};
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::config::{self, Surroundings};
 use crate::proxy::key_check::{self, Checked};
@@ -18,19 +18,8 @@ use std::io::{self, Read};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-#[derive(Debug, clap::Args)]
-pub struct Arguments {
-    #[command(flatten)]
-    place: Place,
-    /// As JSON.
-    #[arg(long, global = true)]
-    json: bool,
-    #[command(subcommand)]
-    command: Command,
-}
-
 #[derive(Debug, clap::Subcommand)]
-enum Command {
+pub enum Command {
     /// Keep a provider's key, sealed; read from standard input when nothing else is said. A running node uses it within
     /// a second.
     Add(Add),
@@ -41,11 +30,20 @@ enum Command {
         all: bool,
     },
     /// Switch it off within a second.
-    Disable { name: String },
+    Disable {
+        /// The provider's key.
+        name: String,
+    },
     /// Switch it on again.
-    Enable { name: String },
+    Enable {
+        /// The provider's key.
+        name: String,
+    },
     /// Remove it for good; its sealed text is overwritten.
-    Remove { name: String },
+    Remove {
+        /// The provider's key.
+        name: String,
+    },
     /// Ask its provider whether it takes it: its list of models, which costs nothing. Exit 1 if one is refused.
     Check {
         /// All when none is named.
@@ -55,7 +53,7 @@ enum Command {
 
 #[derive(Debug, clap::Args)]
 #[command(group(clap::ArgGroup::new("from").args(["env", "file"])))]
-struct Add {
+pub struct Add {
     /// Unique among provider keys, never given out again.
     name: String,
     /// The provider, as the configuration calls it.
@@ -78,42 +76,33 @@ struct Add {
     check: bool,
 }
 
-pub fn run(arguments: &Arguments) -> ExitCode {
-    let desk = match Desk::of(&arguments.place) {
-        Ok(desk) => desk,
-        Err(why) => return fault(why),
-    };
-    let json = arguments.json;
-    let done = match &arguments.command {
-        Command::Add(new) => desk.add(new, json),
-        Command::List { all } => desk.list(*all, json),
-        Command::Disable { name } => {
-            desk.set(name, "disabled", json, |c| c.set_disabled(Named::ProviderKey, name, true))
+pub fn run(errand: &Errand<Command>) -> ExitCode {
+    errand.run(|office, command, json| {
+        let desk = Desk { office, settings: errand.place.settings()? };
+        match command {
+            Command::Add(new) => desk.add(new, json),
+            Command::List { all } => desk.list(*all, json),
+            Command::Disable { name } => {
+                desk.set(name, "disabled", json, |c| c.set_disabled(Named::ProviderKey, name, true))
+            }
+            Command::Enable { name } => {
+                desk.set(name, "enabled", json, |c| c.set_disabled(Named::ProviderKey, name, false))
+            }
+            Command::Remove { name } => desk.set(name, "removed", json, |c| c.delete(Named::ProviderKey, name)),
+            Command::Check { names } => desk.check(names, json),
         }
-        Command::Enable { name } => {
-            desk.set(name, "enabled", json, |c| c.set_disabled(Named::ProviderKey, name, false))
-        }
-        Command::Remove { name } => desk.set(name, "removed", json, |c| c.delete(Named::ProviderKey, name)),
-        Command::Check { names } => desk.check(names, json),
-    };
-    done.unwrap_or_else(fault)
+    })
 }
 
 /// Where keys are sealed and opened.
-struct Desk {
-    office: Office,
+struct Desk<'a> {
+    office: &'a Office,
     settings: config::Settings,
 }
 
 type Done = Result<ExitCode, String>;
 
-impl Desk {
-    fn of(place: &Place) -> Result<Desk, String> {
-        let office = Office::of(place)?;
-        let settings = place.settings()?;
-        Ok(Desk { office, settings })
-    }
-
+impl Desk<'_> {
     fn add(&self, new: &Add, json: bool) -> Done {
         let provider = self.provider(&new.provider)?;
         let secret = read_secret(new)?;

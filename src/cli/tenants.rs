@@ -1,27 +1,17 @@
 //! `farebox org`, `team`, `project`, `user`: one shape for all four.
 
-use super::fault;
-use super::place::{Office, Place};
+use super::keys::{When, fresh, when};
+use super::place::{Errand, Office};
 use super::table::{Align, Table};
+use crate::clock::{Clock, SystemClock};
 use crate::queries::TenantView;
-use crate::store::{ChangeError, Named};
-use crate::tenants::TenantKind;
+use crate::store::{ChangeError, KEEP_DAYS_MAX, Named, invitation_end};
+use crate::tenants::{KeyText, TenantKind};
 use std::io;
 use std::process::ExitCode;
 
-#[derive(Debug, clap::Args)]
-pub struct Arguments<New: clap::Args> {
-    #[command(flatten)]
-    place: Place,
-    /// As JSON.
-    #[arg(long, global = true)]
-    json: bool,
-    #[command(subcommand)]
-    command: Command<New>,
-}
-
 #[derive(Debug, clap::Subcommand)]
-enum Command<New: clap::Args> {
+pub enum Command<New: clap::Args> {
     /// Make one. Its name is unique in the installation, and is never given out again.
     Create(New),
     /// Show all.
@@ -34,13 +24,25 @@ enum Command<New: clap::Args> {
         all: bool,
     },
     /// Show one.
-    Show { name: String },
+    Show {
+        /// Its name.
+        name: String,
+    },
     /// Switch it off, and every key below it, within a second.
-    Disable { name: String },
+    Disable {
+        /// Its name.
+        name: String,
+    },
     /// Switch it on again.
-    Enable { name: String },
+    Enable {
+        /// Its name.
+        name: String,
+    },
     /// Delete it for good; nothing may belong to it any more. What it used stays in the ledger.
-    Delete { name: String },
+    Delete {
+        /// Its name.
+        name: String,
+    },
 }
 
 /// What making one of a kind asks for.
@@ -52,11 +54,13 @@ pub trait New: clap::Args {
 
 #[derive(Debug, clap::Args)]
 pub struct NewOrganisation {
+    /// Unique in the installation, never given out again.
     name: String,
 }
 
 #[derive(Debug, clap::Args)]
 pub struct NewTeam {
+    /// Unique in the installation, never given out again.
     name: String,
     /// Its organisation; not needed while there is only one. The first is called `default` if you made none.
     #[arg(long, visible_alias = "org", value_name = "NAME")]
@@ -65,6 +69,7 @@ pub struct NewTeam {
 
 #[derive(Debug, clap::Args)]
 pub struct NewProject {
+    /// Unique in the installation, never given out again.
     name: String,
     /// Its team.
     #[arg(long, value_name = "NAME")]
@@ -73,6 +78,7 @@ pub struct NewProject {
 
 #[derive(Debug, clap::Args)]
 pub struct NewUser {
+    /// Unique in the installation, never given out again.
     name: String,
     /// Its organisation; not needed while there is only one.
     #[arg(long, visible_alias = "org", value_name = "NAME")]
@@ -119,15 +125,66 @@ impl New for NewUser {
     }
 }
 
-pub fn run<N: New>(arguments: &Arguments<N>) -> ExitCode {
-    let office = match Office::of(&arguments.place) {
-        Ok(office) => office,
-        Err(why) => return fault(why),
-    };
-    match done(&office, &arguments.command, arguments.json) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fault(error),
+/// With what only places have.
+#[derive(Debug, clap::Subcommand)]
+pub enum OfPlaces<New: clap::Args> {
+    #[command(flatten)]
+    Tenant(Command<New>),
+    /// Set after how many days its events are dropped, by a running server or `farebox retain`; their sums stay.
+    Retention {
+        /// Whose events.
+        name: String,
+        /// `90`, or `none`: as long as those of all.
+        #[arg(value_parser = keep)]
+        days: Keep,
+    },
+}
+
+/// With what only people have.
+#[derive(Debug, clap::Subcommand)]
+pub enum OfUsers {
+    #[command(flatten)]
+    Tenant(Command<NewUser>),
+    /// Make a link by which a user sets his password, once, and print it; one that he had before ends.
+    Invite {
+        /// Who is invited.
+        name: String,
+        /// When it ends: an age (`7d`), a day (`2027-12-31`), or a moment; a week from now when nothing is said.
+        #[arg(long, value_name = "WHEN", value_parser = when)]
+        expires: Option<When>,
+    },
+}
+
+/// Days that events are kept, or as long as those of all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keep(Option<u32>);
+
+fn keep(text: &str) -> Result<Keep, String> {
+    if text == "none" {
+        return Ok(Keep(None));
     }
+    let days = text.trim_end_matches('d').parse().ok().filter(|days| (1..=KEEP_DAYS_MAX).contains(days));
+    days.map(|days| Keep(Some(days))).ok_or_else(|| format!("write days, 1 to {KEEP_DAYS_MAX}, or `none`"))
+}
+
+pub fn run<N: New>(errand: &Errand<OfPlaces<N>>) -> ExitCode {
+    errand.run_through(|office, command, json| match command {
+        OfPlaces::Tenant(command) => done(office, command, json),
+        OfPlaces::Retention { name, days: Keep(days) } => {
+            office.change(|changes| changes.keep_days(N::KIND, name, *days))?;
+            told(office, N::KIND, name, json, |view| {
+                let kept = days.map_or("as long as those of all".to_owned(), |days| format!("{days} days"));
+                println!("events of {} `{}` are kept {kept}", view.object, view.name);
+            })
+        }
+    })
+}
+
+pub fn run_of_users(errand: &Errand<OfUsers>) -> ExitCode {
+    errand.run_through(|office, command, json| match command {
+        OfUsers::Tenant(command) => done(office, command, json),
+        OfUsers::Invite { name, expires } => invite(office, name, *expires, json),
+    })
 }
 
 fn done<N: New>(office: &Office, command: &Command<N>, json: bool) -> Result<(), ChangeError> {
@@ -152,17 +209,56 @@ fn done<N: New>(office: &Office, command: &Command<N>, json: bool) -> Result<(),
             (name.as_str(), "deleted")
         }
     };
-    let missing = || ChangeError::Missing { kind: N::KIND.name(), name: name.to_owned() };
-    let tenant = office.reader()?.tenant(N::KIND, name)?.ok_or_else(missing)?;
-    let view = TenantView::from(&tenant);
+    told(office, N::KIND, name, json, |view| {
+        if matches!(command, Command::Show { .. }) {
+            show(view);
+        } else {
+            let of = view.parent.as_ref().map(|parent| format!(" of `{parent}`")).unwrap_or_default();
+            println!("{} `{name}`{of} {verb}", N::KIND);
+        }
+    })
+}
+
+/// Tells how a tenant is now: as JSON, or in these words.
+fn told(
+    office: &Office,
+    kind: TenantKind,
+    name: &str,
+    json: bool,
+    in_words: impl FnOnce(&TenantView),
+) -> Result<(), ChangeError> {
+    let missing = || ChangeError::Missing { kind: kind.name(), name: name.to_owned() };
+    let view = TenantView::from(&office.reader()?.tenant(kind, name)?.ok_or_else(missing)?);
     if json {
         println!("{}", serde_json::to_string_pretty(&view).unwrap_or_default());
-    } else if matches!(command, Command::Show { .. }) {
-        show(&view);
     } else {
-        let of = view.parent.as_ref().map(|parent| format!(" of `{parent}`")).unwrap_or_default();
-        println!("{} `{name}`{of} {verb}", N::KIND);
+        in_words(&view);
     }
+    Ok(())
+}
+
+/// The link goes to standard output, alone on its line, and nowhere else.
+fn invite(office: &Office, name: &str, expires: Option<When>, json: bool) -> Result<(), ChangeError> {
+    let now = SystemClock.now();
+    let not_after = expires.and_then(|when| when.from(now)).unwrap_or_else(|| invitation_end(now));
+    let (text, digest) = fresh(office, KeyText::invitation_from_random)?;
+    office.change(|changes| {
+        if changes.register().is_program(name)? {
+            return Err(ChangeError::Missing { kind: "person", name: name.to_owned() });
+        }
+        changes.invite(name, &digest, not_after)
+    })?;
+    let link = format!("/join#{}", text.expose());
+    let until = not_after.to_rfc3339();
+    if json {
+        println!(
+            "{:#}",
+            serde_json::json!({ "object": "invitation", "user": name, "expires_at": until, "link": link })
+        );
+        return Ok(());
+    }
+    eprintln!("`{name}` sets a password at the admin port's address with this behind it, until {until}:");
+    println!("{link}");
     Ok(())
 }
 
@@ -175,6 +271,9 @@ fn show(view: &TenantView) {
     }
     println!("{:<9} {}{}", "state", view.state.name(), since(when));
     println!("{:<9} {}", "created", view.created_at);
+    if let Some(Some(days)) = view.keep_days {
+        println!("{:<9} {days} days", "events");
+    }
 }
 
 fn list(office: &Office, kind: TenantKind, of: Option<&str>, all: bool, json: bool) -> Result<(), ChangeError> {

@@ -1,9 +1,8 @@
 //! `farebox token`: personal tokens for the admin port, and those of programs. A token's text goes to standard output
 //! when it is made, alone on its line, and nowhere else.
 
-use super::fault;
 use super::keys::{When, fresh, when};
-use super::place::{Office, Place};
+use super::place::{Errand, Office};
 use super::table::{Align, Table};
 use crate::clock::{Clock, SystemClock};
 use crate::queries::TokenView;
@@ -12,21 +11,11 @@ use crate::tenants::KeyText;
 use std::io;
 use std::process::ExitCode;
 
-#[derive(Debug, clap::Args)]
-pub struct Arguments {
-    #[command(flatten)]
-    place: Place,
-    /// As JSON.
-    #[arg(long, global = true)]
-    json: bool,
-    #[command(subcommand)]
-    command: Command,
-}
-
 #[derive(Debug, clap::Subcommand)]
-enum Command {
+pub enum Command {
     /// Make a token for a user and print it: this once. It may do what the user may.
     Create {
+        /// Whose it will be.
         user: String,
         /// What it is for.
         #[arg(long, value_name = "TEXT", default_value = "command line")]
@@ -36,25 +25,25 @@ enum Command {
         expires: Option<When>,
     },
     /// Show a user's tokens, without their texts.
-    List { user: String },
+    List {
+        /// Whose they are.
+        user: String,
+    },
     /// End a token, by the number that `list` shows.
-    Revoke { user: String, number: i64 },
+    Revoke {
+        /// Whose it is.
+        user: String,
+        /// Its number.
+        number: i64,
+    },
 }
 
-pub fn run(arguments: &Arguments) -> ExitCode {
-    let office = match Office::of(&arguments.place) {
-        Ok(office) => office,
-        Err(why) => return fault(why),
-    };
-    let done = match &arguments.command {
-        Command::Create { user, label, expires } => create(&office, user, label, *expires, arguments.json),
-        Command::List { user } => list(&office, user, arguments.json),
-        Command::Revoke { user, number } => revoke(&office, user, *number, arguments.json),
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fault(error),
-    }
+pub fn run(errand: &Errand<Command>) -> ExitCode {
+    errand.run_through(|office, command, json| match command {
+        Command::Create { user, label, expires } => create(office, user, label, *expires, json),
+        Command::List { user } => list(office, user, json),
+        Command::Revoke { user, number } => revoke(office, user, *number, json),
+    })
 }
 
 fn create(office: &Office, user: &str, label: &str, end: Option<When>, json: bool) -> Result<(), ChangeError> {

@@ -2,7 +2,7 @@
 
 use crate::clock::Timestamp;
 use crate::store::{AuditLine, Member, Token};
-use crate::tenants::{KeyLimits, Permissions, Role, Scope, State, Tenant, VirtualKey};
+use crate::tenants::{KeyLimits, Permissions, Role, Scope, State, Tenant, TenantKind, VirtualKey};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,6 +19,9 @@ pub struct TenantView {
     pub created_at: String,
     pub disabled_at: Option<String>,
     pub deleted_at: Option<String>,
+    /// Days after which its events are dropped; null: as those of all. A user has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep_days: Option<Option<u32>>,
 }
 
 /// A virtual key. Its text is in it only where it was just made.
@@ -159,6 +162,7 @@ impl From<&Tenant> for TenantView {
             created_at: tenant.created_at.to_rfc3339(),
             disabled_at: tenant.disabled_at.map(Timestamp::to_rfc3339),
             deleted_at: tenant.deleted_at.map(Timestamp::to_rfc3339),
+            keep_days: (tenant.kind != TenantKind::User).then_some(tenant.keep_days),
         }
     }
 }

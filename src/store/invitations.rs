@@ -8,6 +8,13 @@ use crate::tenants::{Digest, TenantKind};
 use rusqlite::{OptionalExtension, params};
 use serde_json::json;
 
+const INVITATION_SECONDS: i64 = 7 * 24 * 3_600;
+
+/// When an invitation of now is over, if nothing else is said.
+pub fn invitation_end(now: Timestamp) -> Timestamp {
+    Timestamp(now.as_micros().saturating_add(INVITATION_SECONDS * 1_000_000))
+}
+
 impl Changes<'_> {
     /// Invites a user; the invitation that he had before ends.
     pub fn invite(&self, user: &str, digest: &Digest, not_after: Timestamp) -> Result<(), ChangeError> {

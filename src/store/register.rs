@@ -66,7 +66,7 @@ pub(super) fn reading(source: rusqlite::Error) -> StoreError {
     StoreError::Sqlite { doing: "read tenants, members and keys", source }
 }
 
-const TENANTS: &str = "SELECT t.kind, n.text, p.text, t.created_us, t.disabled_us, t.deleted_us, g.text
+const TENANTS: &str = "SELECT t.kind, n.text, p.text, t.created_us, t.disabled_us, t.deleted_us, g.text, t.keep_days
      FROM tenants t JOIN names n ON n.id = t.id
      LEFT JOIN tenants up ON up.id = t.parent LEFT JOIN names p ON p.id = t.parent
      LEFT JOIN names g ON g.id = up.parent";
@@ -277,6 +277,7 @@ fn placed(row: &Row<'_>) -> rusqlite::Result<(Tenant, Scope)> {
         created_at: Timestamp(row.get(3)?),
         disabled_at: moment(row, 4)?,
         deleted_at: moment(row, 5)?,
+        keep_days: row.get(7)?,
     };
     Ok((tenant, scope))
 }

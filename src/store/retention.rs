@@ -10,12 +10,12 @@ use super::{ChangeError, Changes, Store, StoreError, budgets, saturate, write_tr
 use crate::budget::account::BudgetId;
 use crate::clock::Timestamp;
 use crate::ids::id_at;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, ToSql, params};
 use serde_json::json;
 use std::collections::{BTreeMap, HashSet};
 
 /// Events of one transaction.
-const CHUNK_EVENTS: i64 = 1_000;
+pub(super) const CHUNK_EVENTS: i64 = 1_000;
 
 /// Names that only events have, and their columns.
 const OF_EVENTS_ALONE: [(NameKind, &str); 6] = [
@@ -86,11 +86,11 @@ pub(super) fn kept_from(connection: &Connection) -> rusqlite::Result<Option<Time
     Ok(kept.map(Timestamp))
 }
 
-fn day_of(moment: Timestamp) -> Timestamp {
+pub(super) fn day_of(moment: Timestamp) -> Timestamp {
     Timestamp(TimeUnit::Day.floor(moment.as_seconds()).saturating_mul(1_000_000))
 }
 
-fn first_id(moment: Timestamp) -> i64 {
+pub(super) fn first_id(moment: Timestamp) -> i64 {
     saturate(id_at(moment))
 }
 
@@ -102,27 +102,39 @@ fn drop_some(connection: &mut Connection, before: Timestamp) -> rusqlite::Result
          ON CONFLICT (one) DO UPDATE SET before_us = max(before_us, excluded.before_us)",
         [before.as_micros()],
     )?;
-    keep_charges(&transaction, before)?;
-    let dropped = transaction.execute(
-        "DELETE FROM events WHERE id IN (
-             SELECT id FROM events WHERE id < ?1 AND id NOT IN (SELECT id FROM unrolled) ORDER BY id LIMIT ?2
-         )",
-        params![first_id(before), CHUNK_EVENTS],
-    )?;
-    transaction.execute("DELETE FROM deferred WHERE event < ?1", [first_id(before)])?;
-    transaction.execute("DELETE FROM tracked WHERE event < ?1", [first_id(before)])?;
+    let first = first_id(before);
+    let choice = "SELECT id FROM events WHERE id < ?1 AND id NOT IN (SELECT id FROM unrolled) ORDER BY id LIMIT ?2";
+    choose(&transaction, choice, params![first, CHUNK_EVENTS])?;
+    let dropped = drop_chosen(&transaction)?;
+    transaction.execute("DELETE FROM deferred WHERE event < ?1", [first])?;
+    transaction.execute("DELETE FROM tracked WHERE event < ?1", [first])?;
+    transaction.execute("DELETE FROM retired_usage WHERE id < ?1", [first])?;
     transaction.commit()?;
-    Ok(dropped as u64)
+    Ok(dropped)
 }
 
-/// What the next chunk charged stays, as a sum by account.
-fn keep_charges(connection: &Connection, before: Timestamp) -> rusqlite::Result<()> {
+/// Notes the events that are to be dropped; the last of them.
+pub(super) fn choose(connection: &Connection, sql: &str, values: &[&dyn ToSql]) -> rusqlite::Result<Option<i64>> {
+    connection.execute_batch(
+        "CREATE TEMP TABLE IF NOT EXISTS dropping (id INTEGER PRIMARY KEY); DELETE FROM temp.dropping;",
+    )?;
+    connection.prepare_cached(&format!("INSERT INTO temp.dropping {sql}"))?.execute(values)?;
+    connection.query_row("SELECT max(id) FROM temp.dropping", [], |row| row.get(0))
+}
+
+/// Drops the chosen events; how many they were. What they charged stays, as a sum by account.
+pub(super) fn drop_chosen(connection: &Connection) -> rusqlite::Result<u64> {
+    keep_charges(connection)?;
+    let sql = "DELETE FROM events WHERE id IN (SELECT id FROM temp.dropping)";
+    Ok(connection.prepare_cached(sql)?.execute([])? as u64)
+}
+
+fn keep_charges(connection: &Connection) -> rusqlite::Result<()> {
     let mut sums: BTreeMap<BudgetId, i128> = BTreeMap::new();
     {
-        let mut read = connection.prepare_cached(
-            "SELECT charges FROM events WHERE id < ?1 AND id NOT IN (SELECT id FROM unrolled) ORDER BY id LIMIT ?2",
-        )?;
-        let mut rows = read.query(params![first_id(before), CHUNK_EVENTS])?;
+        let mut read =
+            connection.prepare_cached("SELECT charges FROM events WHERE id IN (SELECT id FROM temp.dropping)")?;
+        let mut rows = read.query([])?;
         while let Some(row) = rows.next()? {
             for charge in row.get::<_, Option<Vec<u8>>>(0)?.iter().flat_map(|blob| budgets::from_blob(blob)) {
                 *sums.entry(charge.account).or_default() += i128::from(charge.amount);
@@ -145,7 +157,7 @@ fn keep_charges(connection: &Connection, before: Timestamp) -> rusqlite::Result<
     Ok(())
 }
 
-fn drop_names(connection: &mut Connection) -> rusqlite::Result<u64> {
+pub(super) fn drop_names(connection: &mut Connection) -> rusqlite::Result<u64> {
     let transaction = write_transaction(connection)?;
     let columns = OF_EVENTS_ALONE.map(|(_, column)| column).join(", ");
     let mut named: HashSet<i64> = HashSet::new();

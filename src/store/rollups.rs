@@ -48,7 +48,7 @@ pub(super) const ROLLUPS: [Rollup; 9] = [
 pub(super) type Key = [i64; KEY_MAX];
 
 /// The dimensions that any rollup has, each once.
-const DIMENSIONS: [Dimension; 9] = [
+pub(super) const DIMENSIONS: [Dimension; 9] = [
     Dimension::Provider,
     Dimension::Model,
     Dimension::Operation,

@@ -21,7 +21,7 @@ const BUSY_WAIT: Duration = Duration::from_secs(10);
 const STATEMENTS_MAX: usize = 64;
 
 /// In order; an applied one is never edited: its checksum is kept in the file.
-const MIGRATIONS: [Migration; 15] = [
+const MIGRATIONS: [Migration; 16] = [
     Migration { name: "0001_ledger", sql: include_str!("migrations/0001_ledger.sql") },
     Migration { name: "0002_deferred", sql: include_str!("migrations/0002_deferred.sql") },
     Migration { name: "0003_key_index", sql: include_str!("migrations/0003_key_index.sql") },
@@ -37,6 +37,7 @@ const MIGRATIONS: [Migration; 15] = [
     Migration { name: "0013_ways_in", sql: include_str!("migrations/0013_ways_in.sql") },
     Migration { name: "0014_own_rules", sql: include_str!("migrations/0014_own_rules.sql") },
     Migration { name: "0015_identities", sql: include_str!("migrations/0015_identities.sql") },
+    Migration { name: "0016_retention", sql: include_str!("migrations/0016_retention.sql") },
 ];
 
 /// The schema that this farebox writes.

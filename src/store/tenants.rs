@@ -81,7 +81,7 @@ impl TenantKind {
     }
 }
 
-const TENANT_COLUMNS: &str = "SELECT n.text, p.text, t.created_us, t.disabled_us, t.deleted_us
+const TENANT_COLUMNS: &str = "SELECT n.text, p.text, t.created_us, t.disabled_us, t.deleted_us, t.keep_days
      FROM tenants t JOIN names n ON n.id = t.id LEFT JOIN names p ON p.id = t.parent";
 
 fn tenants(
@@ -113,6 +113,7 @@ fn read_tenant(row: &Row<'_>, kind: TenantKind) -> rusqlite::Result<Tenant> {
         created_at: Timestamp(row.get(2)?),
         disabled_at: moment(row, 3)?,
         deleted_at: moment(row, 4)?,
+        keep_days: row.get(5)?,
     })
 }
 

@@ -4,7 +4,7 @@ use super::measures::{MEASURES, Values};
 use super::names::PRICED;
 use super::rollups::{Coalesced, Key, ROLLUPS, Rollup, key_columns};
 use super::vocabulary::{TimeUnit, second_of};
-use super::{budgets, retention, saturate};
+use super::{budgets, retention, saturate, tenant_retention};
 use crate::budget::account::BudgetId;
 use crate::clock::Timestamp;
 use crate::ids::{EventId, id_at};
@@ -258,6 +258,7 @@ fn check_day(snapshot: &Connection, day: i64, report: &mut Report) -> rusqlite::
             coalesced.add(row)?;
         }
     }
+    tenant_retention::add_retired(snapshot, id(day), id(day + DAY_SECONDS), &mut coalesced)?;
     check_events(snapshot, id(day), id(day + DAY_SECONDS), report)?;
     for (place, rollup) in ROLLUPS.iter().enumerate().filter(|(_, rollup)| rollup.unit <= TimeUnit::Day) {
         compare(snapshot, rollup, day, coalesced.take(place), report)?;
@@ -271,8 +272,10 @@ fn check_events(snapshot: &Connection, from: i64, to: i64, report: &mut Report) 
     let sql = format!(
         "SELECT * FROM (
              SELECT id, cost_pico <> {} AS parts, pricing_id = {PRICED} AND rate_set IS NULL AS rates,
-                    adjusts IS NOT NULL AND adjusts >= ?3 AND NOT EXISTS
-                        (SELECT 1 FROM events AS other WHERE other.id = events.adjusts) AS orphan
+                    adjusts IS NOT NULL AND adjusts >= ?3
+                        AND NOT EXISTS (SELECT 1 FROM events AS other WHERE other.id = events.adjusts)
+                        AND NOT EXISTS (SELECT 1 FROM tenants WHERE kept_from > events.adjusts
+                            AND id IN (organisation_id, team_id, project_id)) AS orphan
              FROM events WHERE id >= ?1 AND id < ?2
          ) WHERE parts OR rates OR orphan",
         parts.join(" + ")

@@ -107,6 +107,8 @@ pub struct Tenant {
     pub created_at: Timestamp,
     pub disabled_at: Option<Timestamp>,
     pub deleted_at: Option<Timestamp>,
+    /// Days after which its events are dropped; `None`: as those of all.
+    pub keep_days: Option<u32>,
 }
 
 /// A virtual key as it is kept: without its text.

@@ -94,6 +94,8 @@ pub enum Action {
     /// Give and take roles; never one above one's own.
     GrantRoles,
     SetBudgets,
+    /// Say after how many days events are dropped.
+    SetRetention,
     SeeAuditLog,
     /// Only in the whole installation.
     MakeOrganisations,
@@ -102,7 +104,7 @@ pub enum Action {
 }
 
 impl Action {
-    pub const ALL: [Action; 12] = [
+    pub const ALL: [Action; 13] = [
         Action::See,
         Action::Acknowledge,
         Action::TrackUsage,
@@ -112,6 +114,7 @@ impl Action {
         Action::MakeUsers,
         Action::GrantRoles,
         Action::SetBudgets,
+        Action::SetRetention,
         Action::SeeAuditLog,
         Action::MakeOrganisations,
         Action::SeeRules,
@@ -126,7 +129,9 @@ impl Action {
             | Action::HandOutKeys
             | Action::MakeProjects
             | Action::SetBudgets => Role::Manager,
-            Action::MakeTeams | Action::MakeUsers | Action::GrantRoles | Action::SeeAuditLog => Role::Admin,
+            Action::MakeTeams | Action::MakeUsers | Action::GrantRoles | Action::SetRetention | Action::SeeAuditLog => {
+                Role::Admin
+            }
             Action::MakeOrganisations => Role::Owner,
         }
     }
@@ -143,6 +148,7 @@ impl Action {
             Action::MakeUsers => "make or change users",
             Action::GrantRoles => "grant or take roles",
             Action::SetBudgets => "set budgets",
+            Action::SetRetention => "say how long events are kept",
             Action::SeeAuditLog => "see the audit log",
             Action::MakeOrganisations => "make or change organisations",
             Action::SeeRules => "see the rules",

@@ -145,14 +145,14 @@ async fn no_secret_leaves_by_answer_log_trace_metric_listing_ledger_journal_or_b
 }
 
 #[track_caller]
-fn assert_free_of(text: &str, secrets: &[&str]) {
+pub(super) fn assert_free_of(text: &str, secrets: &[&str]) {
     for secret in secrets {
         assert!(!text.contains(secret), "{secret} is in: {text}");
     }
 }
 
 /// Files below a folder that hold one of the texts.
-fn files_with(folder: &Path, texts: &[&str]) -> Vec<String> {
+pub(super) fn files_with(folder: &Path, texts: &[&str]) -> Vec<String> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();

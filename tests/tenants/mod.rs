@@ -1,6 +1,7 @@
 //! Keys mode: who comes in, for what, and what one team may know of another.
 
 mod canary;
+mod canary_of_people;
 mod document;
 mod first_start;
 mod isolation;

@@ -5,13 +5,10 @@ use super::super::problem::Problem;
 use super::fields::Asked;
 use super::tokens::drawn;
 use super::{Answer, Seat};
-use crate::clock::Timestamp;
 use crate::queries::TenantView;
-use crate::store::{Changes, pepper};
+use crate::store::{Changes, invitation_end, pepper};
 use crate::tenants::{KeyText, TenantKind};
 use serde_json::json;
-
-const INVITATION_SECONDS: i64 = 7 * 24 * 3_600;
 
 /// The user of the path, if one may send him an invitation.
 fn invited(seat: &Seat<'_>, asked: &Asked) -> Result<String, Problem> {
@@ -33,8 +30,7 @@ fn invited(seat: &Seat<'_>, asked: &Asked) -> Result<String, Problem> {
 pub(super) fn create(seat: &Seat<'_>, asked: &mut Asked, changes: &Changes<'_>) -> Result<Answer, Problem> {
     let asked_for = asked.fields.moment("expires_at", seat.now)?;
     let user = invited(seat, asked)?;
-    let week = Timestamp(seat.now.as_micros().saturating_add(INVITATION_SECONDS * 1_000_000));
-    let not_after = asked_for.unwrap_or(week);
+    let not_after = asked_for.unwrap_or_else(|| invitation_end(seat.now));
     let (text, digest) = drawn(seat.shared.data_dir(), KeyText::invitation_from_random)?;
     changes.invite(&user, &digest, not_after)?;
     let view = json!({

@@ -6,6 +6,7 @@ mod logins;
 mod usage;
 
 use crate::dialects::Operation;
+use crate::store::KEEP_DAYS_MAX;
 use crate::tenants::Role;
 use serde_json::{Map, Value, json};
 
@@ -84,7 +85,8 @@ fn tenants() -> Value {
         "NewTeam": object(&["name"], json!({ "name": name(), "organisation": maybe(name()) })),
         "NewProject": object(&["name", "team"], json!({ "name": name(), "team": name() })),
         "NewUser": object(&["name"], json!({ "name": name(), "organisation": maybe(name()) })),
-        "ChangeTenant": object(&["disabled"], json!({ "disabled": { "type": "boolean" } })),
+        "ChangeTenant": change_tenant(),
+        "ChangeUser": object(&["disabled"], json!({ "disabled": { "type": "boolean" } })),
         "Tenant": object(&["object", "name", "state", "created_at"], json!({
             "object": { "enum": ["organisation", "team", "project", "user", "service_account"] },
             "name": { "type": "string" },
@@ -93,9 +95,27 @@ fn tenants() -> Value {
             "created_at": moment(),
             "disabled_at": maybe(moment()),
             "deleted_at": maybe(moment()),
+            "keep_days": {
+                "type": ["integer", "null"], "description": "Not of users; null: as long as the events of all",
+            },
         })),
         "TenantList": list_of("Tenant"),
     })
+}
+
+fn change_tenant() -> Value {
+    let mut change = object(
+        &[],
+        json!({
+            "disabled": { "type": "boolean" },
+            "keep_days": {
+                "type": ["integer", "null"], "minimum": 1, "maximum": KEEP_DAYS_MAX,
+                "description": "Days after which its events are dropped; their sums stay. Needs an admin",
+            },
+        }),
+    );
+    change["minProperties"] = 1.into();
+    change
 }
 
 fn permissions() -> Value {

@@ -54,7 +54,7 @@ pub(super) fn begin(seat: &Seat<'_>, asked: &mut Asked) -> Result<Answer, Proble
 pub(super) fn confirm(seat: &Seat<'_>, asked: &mut Asked, changes: &Changes<'_>) -> Result<Answer, Problem> {
     let code = asked.fields.needed("code")?;
     let user = himself(seat, asked)?;
-    seat.shared.attempts.count(&user, &asked.address())?;
+    seat.shared.attempts.count_code(&user)?;
     let begun = seat.register.second_factor(&user)?.filter(|factor| factor.confirmed_at.is_none());
     let factor = begun.ok_or_else(|| Problem::conflict("no second factor was begun").at("name", "begin one"))?;
     let step = factor.secret(&pepper(seat.shared.data_dir())?).step_of(&code, seat.now, factor.used_step);
@@ -70,7 +70,7 @@ pub(super) fn end(seat: &Seat<'_>, asked: &mut Asked, changes: &Changes<'_>) -> 
     let factor = seat.register.second_factor(&user)?;
     let is_his = seat.principal.user.as_deref() == Some(user.as_str());
     if let Some(factor) = factor.filter(|factor| is_his && factor.confirmed_at.is_some()) {
-        seat.shared.attempts.count(&user, &asked.address())?;
+        seat.shared.attempts.count_code(&user)?;
         let secret = factor.secret(&pepper(seat.shared.data_dir())?);
         let step = secret.step_of(code.as_deref().unwrap_or_default(), seat.now, factor.used_step);
         step.ok_or_else(wrong_code)?;

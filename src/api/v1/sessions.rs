@@ -82,8 +82,11 @@ impl Seat<'_> {
     fn second_step(&self, user: &str, code: Option<&str>) -> Result<Option<i64>, Problem> {
         let factor = self.register.second_factor(user)?.filter(|factor| factor.confirmed_at.is_some());
         let Some(factor) = factor else { return Ok(None) };
+        // A page that does not know of the factor yet sends none; that is no guess.
+        let code = code.ok_or_else(wrong_code)?;
+        self.shared.attempts.count_code(user)?;
         let secret = factor.secret(&pepper(self.shared.data_dir())?);
-        let step = secret.step_of(code.unwrap_or_default(), self.now, factor.used_step);
+        let step = secret.step_of(code, self.now, factor.used_step);
         step.map(Some).ok_or_else(wrong_code)
     }
 

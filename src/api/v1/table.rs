@@ -66,7 +66,10 @@ const USER: About = About::Tenant(User);
 
 /// The five things that can be done with a kind of tenant.
 macro_rules! tenant_rows {
-    ($path:literal, $name:literal, $about:expr, $action:expr, $listed:expr, $new:literal, $view:literal, $list:literal) => {
+    (
+        $path:literal, $name:literal, $about:expr, $action:expr, $listed:expr,
+        $new:literal, $change:literal, $view:literal, $list:literal
+    ) => {
         [
             row(
                 "GET",
@@ -93,7 +96,7 @@ macro_rules! tenant_rows {
                 Write(tenants::change),
             )
             .about($about, $action)
-            .reads("ChangeTenant")
+            .reads($change)
             .answers(200, $view),
             row(
                 "DELETE",
@@ -116,11 +119,21 @@ static TENANTS: [Endpoint; 15] = {
         Action::MakeOrganisations,
         PAGED,
         "NewOrganisation",
+        "ChangeTenant",
         "Tenant",
         "TenantList"
     );
-    let [f, g, h, i, j] =
-        tenant_rows!("teams", "team", TEAM, Action::MakeTeams, PAGED_OF, "NewTeam", "Tenant", "TenantList");
+    let [f, g, h, i, j] = tenant_rows!(
+        "teams",
+        "team",
+        TEAM,
+        Action::MakeTeams,
+        PAGED_OF,
+        "NewTeam",
+        "ChangeTenant",
+        "Tenant",
+        "TenantList"
+    );
     let [k, l, m, n, o] = tenant_rows!(
         "projects",
         "project",
@@ -128,6 +141,7 @@ static TENANTS: [Endpoint; 15] = {
         Action::MakeProjects,
         PAGED_OF,
         "NewProject",
+        "ChangeTenant",
         "Tenant",
         "TenantList"
     );
@@ -135,8 +149,17 @@ static TENANTS: [Endpoint; 15] = {
 };
 
 static PEOPLE: [Endpoint; 14] = {
-    let [a, b, c, d, e] =
-        tenant_rows!("users", "user", USER, Action::MakeUsers, PAGED_OF, "NewUser", "Tenant", "TenantList");
+    let [a, b, c, d, e] = tenant_rows!(
+        "users",
+        "user",
+        USER,
+        Action::MakeUsers,
+        PAGED_OF,
+        "NewUser",
+        "ChangeUser",
+        "Tenant",
+        "TenantList"
+    );
     let [f, g, h, i, j] = tenant_rows!(
         "service-accounts",
         "service_account",
@@ -144,6 +167,7 @@ static PEOPLE: [Endpoint; 14] = {
         Action::MakeUsers,
         PAGED_OF,
         "NewUser",
+        "ChangeUser",
         "Tenant",
         "TenantList"
     );

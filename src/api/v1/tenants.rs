@@ -1,10 +1,10 @@
 //! Organisations, teams, projects, users and accounts of programs: one shape for all five.
 
 use super::super::problem::Problem;
-use super::fields::Asked;
+use super::fields::{Asked, fault};
 use super::{About, Answer, Endpoint, Seat, etag};
 use crate::queries::{Misasked, TenantView};
-use crate::store::{Changes, Named, Page};
+use crate::store::{Changes, KEEP_DAYS_MAX, Named, Page};
 use crate::tenants::{Action, Scope, Tenant, TenantKind};
 use std::sync::Arc;
 
@@ -50,7 +50,7 @@ impl Seat<'_> {
     }
 
     /// One that is there, may be changed, and is as its editor saw it.
-    fn to_change(&self, asked: &Asked) -> Result<Tenant, Problem> {
+    fn to_change(&self, asked: &Asked) -> Result<(Tenant, Scope), Problem> {
         let name = asked.of_path("name");
         let (tenant, scope) = self.tenant(name)?;
         self.allow(&scope, self.endpoint.noun())?;
@@ -61,7 +61,7 @@ impl Seat<'_> {
             self.stands_above(name)?;
         }
         asked.expect(&etag(&serde_json::to_value(self.view(&tenant)).unwrap_or_default()))?;
-        Ok(tenant)
+        Ok((tenant, scope))
     }
 
     /// Who changes a user, or acts in his stead, has every role that he has.
@@ -146,18 +146,37 @@ pub(super) fn living(seat: &Seat<'_>, kind: TenantKind, name: &str) -> Result<Sc
 }
 
 pub(super) fn change(seat: &Seat<'_>, asked: &mut Asked, changes: &Changes<'_>) -> Result<Answer, Problem> {
-    let tenant = seat.to_change(asked)?;
-    let Some(disabled) = asked.fields.flag("disabled")? else {
+    let (tenant, scope) = seat.to_change(asked)?;
+    let days = tenant.kind != TenantKind::User && asked.fields.has("keep_days");
+    let days = days.then(|| keep_days(seat, asked, &scope)).transpose()?;
+    let disabled = asked.fields.flag("disabled")?;
+    if disabled.is_none() && days.is_none() {
         return Err(Misasked::new("disabled", "it is missing", "write true or false").into());
-    };
-    if tenant.disabled_at.is_some() != disabled {
+    }
+    if let Some(disabled) = disabled.filter(|disabled| tenant.disabled_at.is_some() != *disabled) {
         changes.set_disabled(Named::Tenant(tenant.kind), &tenant.name, disabled)?;
+    }
+    if let Some(days) = days.filter(|days| tenant.keep_days != *days) {
+        changes.keep_days(tenant.kind, &tenant.name, days)?;
     }
     seat.answer(200, &tenant.name)
 }
 
+/// Days after which events are dropped; `None`: as those of all. Who may drop what was used may do more than whoever
+/// hands out keys.
+fn keep_days(seat: &Seat<'_>, asked: &mut Asked, scope: &Scope) -> Result<Option<u32>, Problem> {
+    if !seat.principal.may(Action::SetRetention, scope) {
+        let detail = format!("no role of yours here allows to {}", Action::SetRetention.name());
+        return Err(Problem::forbidden(detail, "ask for the role of an admin"));
+    }
+    match asked.fields.count("keep_days", u64::from(KEEP_DAYS_MAX))? {
+        Some(0) => Err(fault("keep_days", "no days are too few", "write 1 or more, or null")),
+        days => Ok(days.and_then(|days| u32::try_from(days).ok())),
+    }
+}
+
 pub(super) fn delete(seat: &Seat<'_>, asked: &mut Asked, changes: &Changes<'_>) -> Result<Answer, Problem> {
-    let tenant = seat.to_change(asked)?;
+    let (tenant, _) = seat.to_change(asked)?;
     changes.delete(Named::Tenant(tenant.kind), &tenant.name)?;
     let view = seat.register.tenant(tenant.kind, &tenant.name)?.map(|(tenant, _)| seat.view(&tenant));
     Ok(Answer::one(200, &view))

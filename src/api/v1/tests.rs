@@ -249,3 +249,28 @@ async fn usage_is_that_of_the_places_one_sees() {
     let sneaky = house.ask("GET", &viewer, "/api/v1/usage/events?key=key-of-sales-x7", &[], "").await.json();
     assert_eq!(sneaky["events"].as_array().unwrap().len(), 0);
 }
+
+#[tokio::test]
+async fn how_long_a_teams_events_are_kept_is_said_by_an_admin_and_written_down() {
+    let house = House::furnished().await;
+    let (team, project) = ("/api/v1/teams/research-x7", "/api/v1/projects/ranker-x7");
+    let seen = house.ask("GET", ADMIN, team, &[], "").await.json();
+    assert!(seen.as_object().unwrap().contains_key("keep_days") && seen["keep_days"].is_null(), "{seen}");
+    let set = house.ask("PATCH", ADMIN, team, &[], r#"{"keep_days": 30}"#).await;
+    assert_eq!((set.status, &set.json()["keep_days"], &set.json()["state"]), (200, &30.into(), &"active".into()));
+    let off = house.ask("PATCH", ADMIN, team, &[], r#"{"disabled": true}"#).await;
+    assert_eq!(off.json()["keep_days"], 30, "what is not named stays");
+    let manager = house.token(Role::Manager, 1);
+    let refused = house.ask("PATCH", &manager, project, &[], r#"{"keep_days": 30}"#).await;
+    assert_eq!(refused.status, 403, "{}", refused.body);
+    for body in [r#"{"keep_days": 0}"#, r#"{"keep_days": 40000}"#, r#"{"keep_days": "30"}"#, "{}"] {
+        assert_eq!(house.ask("PATCH", ADMIN, team, &[], body).await.status, 400, "{body}");
+    }
+    let user = house.ask("PATCH", ADMIN, "/api/v1/users/maud-of-acme", &[], r#"{"keep_days": 30}"#).await;
+    assert_eq!((user.status, &user.json()["field"]), (400, &"keep_days".into()));
+    let ended = house.ask("PATCH", ADMIN, team, &[], r#"{"keep_days": null}"#).await;
+    assert_eq!((ended.status, &ended.json()["keep_days"]), (200, &Value::Null));
+    let lines = house.reader().audit(None, 10).unwrap();
+    let told: Vec<&str> = lines.iter().filter(|l| l.action == "set_retention").map(|l| l.detail.as_str()).collect();
+    assert_eq!(told, [r#"{"before_days":30,"days":null}"#, r#"{"before_days":null,"days":30}"#]);
+}

@@ -29,12 +29,14 @@ pub struct RollbackArguments {
     /// The version to go back to: its number, its name, or `previous`.
     #[arg(value_name = "VERSION")]
     wanted: String,
+    /// The configuration whose rules these are.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]
 pub struct HistoryArguments {
+    /// The configuration whose rules these are.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// As one JSON document.

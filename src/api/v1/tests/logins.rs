@@ -213,3 +213,30 @@ async fn with_a_second_factor_a_password_alone_opens_nothing_and_a_code_opens_on
     assert_eq!(house.ask("DELETE", &house.token(Role::Admin, 1), path, &[], "{}").await.status, 204);
     house.session_of("maud-of-acme").await;
 }
+
+#[tokio::test]
+async fn codes_are_guessed_five_times_and_then_wait_longer_than_passwords() {
+    let house = House::furnished().await;
+    let few_codes = Guesses { codes: Guesses::default().codes, ..super::house::CHEAP };
+    let session = house.session_of("maud-of-acme").await;
+    let path = "/api/v1/users/maud-of-acme/second-factor";
+    let proof = json!({ "current_password": PASSWORD }).to_string();
+    assert_eq!(house.ask("POST", "", path, &session.headers(), &proof).await.status, 201);
+    let kept = house.reader().register(|register| register.second_factor("maud-of-acme"));
+    let secret = kept.map_err(|error: StoreError| error).unwrap().unwrap().secret(&pepper(house.dir.path()).unwrap());
+    let step = crate::store::fixtures::NOON.as_micros() / 30_000_000;
+    let confirm = json!({ "code": secret.code(step) }).to_string();
+    assert_eq!(house.ask("PUT", "", path, &session.headers(), &confirm).await.status, 200);
+
+    let house = house.guarded(few_codes).await;
+    let login = |code: Option<&str>| json!({ "user": "maud-of-acme", "password": PASSWORD, "code": code });
+    let mut statuses = Vec::new();
+    for code in [None, Some("1"), Some("2"), Some("3"), Some("4"), Some("5"), Some(&*secret.code(step + 1))] {
+        statuses.push(house.post("", "/api/v1/sessions", login(code)).await.status);
+    }
+    assert_eq!(statuses, [401, 401, 401, 401, 401, 401, 429], "not even the right one, for a while");
+    let late = house.post("", "/api/v1/sessions", login(Some("6"))).await;
+    assert!(late.headers["retry-after"].to_str().unwrap().parse::<u64>().unwrap() > 12, "{:?}", late.headers);
+    let wrong = json!({ "user": "maud-of-acme", "password": "wrong" });
+    assert_eq!(house.post("", "/api/v1/sessions", wrong).await.status, 401, "passwords are counted apart");
+}

@@ -1,0 +1,55 @@
+-- How long events are kept, by tenant: of an organisation, a team or a project, days after which its events are dropped
+-- (NULL: as those of all), and the first id of what is left of them (those before it were dropped).
+ALTER TABLE tenants ADD COLUMN keep_days INTEGER;
+ALTER TABLE tenants ADD COLUMN kept_from INTEGER;
+
+-- What the dropped events of such tenants summed to, by hour (as the first id of it) and by all that any rollup is grouped
+-- by: with it, the rollups can still be rebuilt and compared.
+CREATE TABLE retired_usage (
+    id                     INTEGER NOT NULL,
+    provider_id            INTEGER NOT NULL,
+    model_id               INTEGER NOT NULL,
+    operation_id           INTEGER NOT NULL,
+    outcome_id             INTEGER NOT NULL,
+    organisation_id        INTEGER NOT NULL,
+    team_id                INTEGER NOT NULL,
+    project_id             INTEGER NOT NULL,
+    key_id                 INTEGER NOT NULL,
+    user_id                INTEGER NOT NULL,
+    calls                  INTEGER NOT NULL,
+    adjustments            INTEGER NOT NULL,
+    failed                 INTEGER NOT NULL,
+    unpriced               INTEGER NOT NULL,
+    unmetered              INTEGER NOT NULL,
+    reported               INTEGER NOT NULL,
+    counted                INTEGER NOT NULL,
+    estimated              INTEGER NOT NULL,
+    cost_micro             INTEGER NOT NULL,
+    cost_rest              INTEGER NOT NULL,
+    withheld_micro         INTEGER NOT NULL,
+    withheld_rest          INTEGER NOT NULL,
+    units_input            INTEGER NOT NULL,
+    units_cache_read       INTEGER NOT NULL,
+    units_cache_read_audio INTEGER NOT NULL,
+    units_cache_read_image INTEGER NOT NULL,
+    units_cache_write_5m   INTEGER NOT NULL,
+    units_cache_write_30m  INTEGER NOT NULL,
+    units_cache_write_1h   INTEGER NOT NULL,
+    units_cache_write_12h  INTEGER NOT NULL,
+    units_input_audio      INTEGER NOT NULL,
+    units_input_image      INTEGER NOT NULL,
+    units_input_video      INTEGER NOT NULL,
+    units_output           INTEGER NOT NULL,
+    units_reasoning        INTEGER NOT NULL,
+    units_output_audio     INTEGER NOT NULL,
+    units_output_image     INTEGER NOT NULL,
+    units_web_search       INTEGER NOT NULL,
+    units_file_search      INTEGER NOT NULL,
+    units_code_interpreter INTEGER NOT NULL,
+    units_requests         INTEGER NOT NULL,
+    units_images           INTEGER NOT NULL,
+    units_pages            INTEGER NOT NULL,
+    units_characters       INTEGER NOT NULL,
+    units_audio_millis     INTEGER NOT NULL,
+    PRIMARY KEY (id, provider_id, model_id, operation_id, outcome_id, organisation_id, team_id, project_id, key_id, user_id)
+) STRICT, WITHOUT ROWID;
