@@ -226,8 +226,7 @@ mod tests {
     const DAY: i64 = 86_400;
 
     fn of_team(mut event: Event, team: &str) -> Event {
-        let said = Arc::make_mut(&mut event.opening.attribution);
-        (said.organisation, said.team, said.session) = ("acme".into(), Some(team.into()), Some(team.into()));
+        Arc::make_mut(&mut event.opening.caller).team = Some(team.into());
         event
     }
 
@@ -264,7 +263,7 @@ mod tests {
     fn teams(dir: &tempfile::TempDir) -> Vec<String> {
         let query = EventQuery { limit: 100, ..EventQuery::default() };
         let rows = Reader::open(dir.path()).unwrap().events(&query).unwrap();
-        let mut teams: Vec<String> = rows.iter().filter_map(|row| row.team.clone()).collect();
+        let mut teams: Vec<String> = rows.iter().filter_map(|row| Some(row.team.as_ref()?.to_string())).collect();
         teams.sort();
         teams
     }

@@ -8,7 +8,9 @@ use std::process::{Command, Stdio};
 async fn a_newcomer_who_follows_the_document_gets_two_teams_with_keys_and_budgets() {
     let (said, told) = followed(include_str!("../../docs/tenants.md")).await;
     let statuses: Vec<&str> = said.lines().filter(|line| line.len() == 3 && line.parse::<u16>().is_ok()).collect();
-    assert_eq!(statuses, ["200", "200", "403", "401"], "{said}\n{told}");
+    assert_eq!(statuses, ["200", "200", "403", "401", "200", "404"], "{said}\n{told}");
+    let events = said.lines().find(|line| line.starts_with("{\"events\"")).unwrap();
+    assert!(events.contains("crm") && !events.contains("notebook"), "{events}");
     let me = said.lines().find(|line| line.contains("farebox.caller")).unwrap();
     assert!(me.contains("research-month") && !me.contains("sales"), "{me}");
     assert!(said.contains("each line follows from the one before it"), "{said}");

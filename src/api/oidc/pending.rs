@@ -86,8 +86,8 @@ mod tests {
     #[test]
     fn more_than_a_thousand_wait_until_others_are_over() {
         let pending = Pending::default();
-        let kept = (0..1_001).filter(|n| pending.keep(&n.to_string(), kept(), at(0)).is_ok()).count();
-        assert_eq!(kept, 1_000);
+        let waiting = (0..1_001).filter(|n| pending.keep(&n.to_string(), kept(), at(0)).is_ok()).count();
+        assert_eq!(waiting, 1_000);
         assert!(pending.keep("later", kept(), at(600)).is_ok());
     }
 }
