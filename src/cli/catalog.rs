@@ -29,7 +29,10 @@ pub struct CatalogArgs {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Read the shipped catalog with files laid over it; show all faults at once.
-    Check { files: Vec<PathBuf> },
+    Check {
+        /// The files, one over the other.
+        files: Vec<PathBuf>,
+    },
     /// List models and their plain prices.
     List {
         /// Only this provider's.
@@ -47,13 +50,19 @@ enum Command {
     /// Price a call by hand.
     Price(PriceArgs),
     /// Show what a catalog says otherwise than another; `shipped` stands for the shipped one.
-    Diff { before: PathBuf, after: PathBuf },
+    Diff {
+        /// The one that is replaced.
+        before: PathBuf,
+        /// The one that replaces it.
+        after: PathBuf,
+    },
     /// Write a community catalogue as one of ours, to standard output; what cannot be taken over is told.
     Import(ImportArgs),
 }
 
 #[derive(Debug, Args)]
 struct PriceArgs {
+    /// Its name, with its provider or without.
     model: String,
     /// Input tokens that were neither read from nor written to a cache.
     #[arg(long, default_value_t = 0)]
@@ -61,8 +70,10 @@ struct PriceArgs {
     /// Output tokens, without reasoning.
     #[arg(long, default_value_t = 0)]
     output: u64,
+    /// Input tokens that were read from a cache.
     #[arg(long, default_value_t = 0)]
     cache_read: u64,
+    /// Output tokens of reasoning.
     #[arg(long, default_value_t = 0)]
     reasoning: u64,
     /// Any other kind, by its name: `--unit cache_write_1h=2000`, `--unit web_search=3` (may be repeated).
@@ -71,6 +82,7 @@ struct PriceArgs {
     /// flex, priority … as the response names it.
     #[arg(long)]
     service_tier: Option<String>,
+    /// In a batch.
     #[arg(long)]
     batch: bool,
     /// us, eu, where that is billed.
@@ -79,8 +91,10 @@ struct PriceArgs {
     /// fast, where that is billed.
     #[arg(long)]
     speed: Option<String>,
+    /// 1024x1024, where images are billed by it.
     #[arg(long)]
     image_size: Option<String>,
+    /// low, medium, high, where images are billed by it.
     #[arg(long)]
     image_quality: Option<String>,
     /// The moment of the call (RFC 3339); by default now.
@@ -93,6 +107,7 @@ struct ImportArgs {
     /// Whose catalogue the file is.
     #[arg(long, value_name = "SOURCE")]
     from: From,
+    /// The catalogue.
     file: PathBuf,
     /// The day of its prices; by default today.
     #[arg(long)]

@@ -106,7 +106,7 @@ async fn told(shop: &Shop, ways: &[String]) -> Vec<String> {
         let answered = asking.answered().await;
         told.push(format!("{} {:?}\n{}", answered.status, answered.headers, answered.text()));
     }
-    for arguments in [&["audit", "list", "--json"][..], &["token", "list", "bot"], &["check"], &["user", "list"]] {
+    for arguments in [&["audit", "list", "--json"][..], &["token", "list", "bot"], &["user", "list"]] {
         told.push(done(shop, arguments));
     }
     told

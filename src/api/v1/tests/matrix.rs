@@ -183,7 +183,7 @@ impl Target {
             "NewTeam" | "NewUser" => json!({ "name": "new-thing", "organisation": self.organisation }),
             "NewProject" => json!({ "name": "new-thing", "team": self.team }),
             "NewKey" => json!({ "name": "new-thing", "team": self.team }),
-            "ChangeTenant" | "ChangeKey" => json!({ "disabled": true }),
+            "ChangeTenant" | "ChangeUser" | "ChangeKey" => json!({ "disabled": true }),
             "RotateKey" => json!({ "overlap_seconds": 60 }),
             "NewRole" => json!({ "role": "viewer" }),
             "NewToken" => json!({ "label": "matrix" }),
