@@ -12,6 +12,12 @@ pub type Place<'a> = Option<(TenantKind, &'a str)>;
 /// The scope's number for the whole installation.
 pub(super) const INSTALLATION: i64 = 0;
 
+/// A role that somebody has on a place, and the identity whose group gave it; `None`: a person did.
+struct Held {
+    role: Role,
+    by: Option<[u8; 32]>,
+}
+
 impl Changes<'_> {
     /// Gives a user a role on a place, in the stead of the one that he had there.
     ///
@@ -33,7 +39,7 @@ impl Changes<'_> {
     ) -> Result<(), ChangeError> {
         let (user, scope) = self.member(user, place)?;
         match self.role_of(user, scope)? {
-            Some((has, by)) if has == role || (has > role && by != Some(identity.0)) => Ok(()),
+            Some(has) if has.role == role || (has.role > role && has.by != Some(identity.0)) => Ok(()),
             _ => self.give(user, scope, role, Some(identity)),
         }
     }
@@ -52,7 +58,7 @@ impl Changes<'_> {
     }
 
     fn give(&self, user: i64, scope: i64, role: Role, by: Option<&Digest>) -> Result<(), ChangeError> {
-        let before = self.role_of(user, scope)?.map(|(role, _)| role.name());
+        let before = self.role_of(user, scope)?.map(|held| held.role.name());
         self.transaction
             .prepare_cached(
                 "INSERT INTO members (user, scope, role, granted_us, identity) VALUES (?1, ?2, ?3, ?4, ?5)
@@ -66,8 +72,8 @@ impl Changes<'_> {
     pub fn take_role(&self, user: &str, place: Place<'_>) -> Result<bool, ChangeError> {
         let user_id = self.living(Named::Tenant(TenantKind::User), user)?;
         let scope = self.scope_of(place)?;
-        let Some((before, _)) = self.role_of(user_id, scope)? else { return Ok(false) };
-        self.take(user_id, scope, before)?;
+        let Some(before) = self.role_of(user_id, scope)? else { return Ok(false) };
+        self.take(user_id, scope, before.role)?;
         Ok(true)
     }
 
@@ -147,12 +153,11 @@ impl Changes<'_> {
         }
     }
 
-    /// With the identity whose group gave it.
-    fn role_of(&self, user: i64, scope: i64) -> Result<Option<(Role, Option<[u8; 32]>)>, ChangeError> {
+    fn role_of(&self, user: i64, scope: i64) -> Result<Option<Held>, ChangeError> {
         let sql = "SELECT role, identity FROM members WHERE user = ?1 AND scope = ?2";
         let found = |row: &rusqlite::Row<'_>| Ok((row.get::<_, u8>(0)?, row.get(1)?));
         let role = self.transaction.prepare_cached(sql)?.query_row([user, scope], found).optional()?;
-        Ok(role.map(|(role, by)| (role_numbered(role), by)))
+        Ok(role.map(|(role, by)| Held { role: role_numbered(role), by }))
     }
 }
 
