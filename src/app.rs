@@ -457,21 +457,18 @@ fn overlay_hashes(overlays: &[PathBuf]) -> Vec<Option<blake3::Hash>> {
 
 /// The key that names callers: random, made once, kept beside the ledger.
 fn kept_key(data_dir: &Path) -> Result<[u8; 32], Failure> {
-    use std::os::unix::fs::OpenOptionsExt;
     let path = data_dir.join("caller-names.key");
     let fault = |error: std::io::Error| Failure::Fault(format!("{}: {error}", path.display()));
-    if let Ok(kept) = std::fs::read(&path) {
-        return kept.try_into().map_err(|_| {
-            Failure::Fault(format!(
-                "{} is damaged: 32 bytes are expected; delete it to name callers anew",
-                path.display()
-            ))
-        });
-    }
-    let key = random_key()?;
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(fault)?;
-    std::io::Write::write_all(&mut file, &key).and_then(|()| file.sync_all()).map_err(fault)?;
-    Ok(key)
+    let kept = match std::fs::read(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            crate::store::make_once(&path, &random_key()?).map_err(fault)?;
+            std::fs::read(&path)
+        }
+        read => read,
+    };
+    kept.map_err(fault)?.try_into().map_err(|_| {
+        Failure::Fault(format!("{} is damaged: 32 bytes are expected; delete it to name callers anew", path.display()))
+    })
 }
 
 /// An exchange's attempts, each with its caller's key name.

@@ -2,10 +2,10 @@
 //! database alone does not tell whether a guessed key is right. Whoever needs it first makes it.
 
 use super::StoreError;
+use super::made_once::make_once;
 use crate::tenants::{Digest, KeyText, Pepper};
-use std::fs::{self, OpenOptions};
-use std::io::{Error, ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io::{Error, ErrorKind};
 use std::path::Path;
 
 /// Its file in the data directory.
@@ -20,7 +20,7 @@ pub fn pepper(data_dir: &Path) -> Result<Pepper, StoreError> {
     let fault = |doing| move |source| StoreError::Io { doing, path: data_dir.join(PEPPER_FILE), source };
     match fs::read(&path) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            make(data_dir, &path).map_err(fault("make the pepper of virtual keys in"))?;
+            make(&path).map_err(fault("make the pepper of virtual keys in"))?;
             fs::read(&path)
         }
         read => read,
@@ -49,19 +49,10 @@ pub fn drawn(data_dir: &Path, written: fn(&[u8; 32]) -> KeyText) -> Result<(KeyT
     Ok((text, digest))
 }
 
-/// Whole or not at all, and never in place of one that another process made at the same moment.
-fn make(data_dir: &Path, path: &Path) -> Result<(), Error> {
+fn make(path: &Path) -> Result<(), Error> {
     let mut key = [0u8; Pepper::BYTES];
     getrandom::fill(&mut key).map_err(|error| Error::other(format!("no random numbers: {error}")))?;
-    let draft = data_dir.join(format!("{PEPPER_FILE}.{}", std::process::id()));
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
-    file.write_all(&key).and_then(|()| file.sync_all())?;
-    let linked = fs::hard_link(&draft, path);
-    fs::remove_file(&draft)?;
-    match linked {
-        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
-        _ => fs::File::open(data_dir)?.sync_all(),
-    }
+    make_once(path, &key)
 }
 
 #[cfg(test)]

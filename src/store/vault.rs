@@ -1,11 +1,11 @@
 //! Where the master key is: a variable, a file, or else a file beside the ledger that whoever needs it first makes.
 
 use super::StoreError;
+use super::made_once::make_once;
 use crate::secret::Secret;
 use crate::tenants::MasterKey;
-use std::fs::{self, OpenOptions};
-use std::io::{Error, ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io::Error;
 use std::path::{Path, PathBuf};
 
 /// Its file in the data directory, where nothing else is said.
@@ -93,22 +93,10 @@ fn parsed(text: &str, place: &Path) -> Result<MasterKey, StoreError> {
     MasterKey::parse(text).map_err(|error| fault("read the master key from", place)(Error::other(error)))
 }
 
-/// Whole or not at all, its owner's alone, and never in place of one that is there.
 fn write_new(data_dir: &Path, name: &str, key: &MasterKey) -> Result<(), StoreError> {
     let path = data_dir.join(name);
-    let write = || -> Result<(), Error> {
-        let draft = data_dir.join(format!("{name}.{}", std::process::id()));
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
-        writeln!(file, "{}", key.to_hex().expose())?;
-        file.sync_all()?;
-        let linked = fs::hard_link(&draft, &path);
-        fs::remove_file(&draft)?;
-        match linked {
-            Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
-            _ => fs::File::open(data_dir)?.sync_all(),
-        }
-    };
-    write().map_err(fault("make the master key at", &path))
+    let line = format!("{}\n", key.to_hex().expose());
+    make_once(&path, line.as_bytes()).map_err(fault("make the master key at", &path))
 }
 
 fn fault<'a>(doing: &'static str, path: &'a Path) -> impl Fn(Error) -> StoreError + use<'a> {

@@ -15,7 +15,7 @@ use promises::{Cost, check, holds};
 use record::{Recorded, record};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use trace::{Change, Written};
 
 /// In `make test`.
@@ -38,7 +38,7 @@ async fn after_a_power_cut_all_that_was_synced_is_there_once_and_no_budget_is_le
     let (mut dice, cuts, began) = (Dice(seed()), cuts(), Instant::now());
     // One recording for so many cuts.
     const CUTS_EACH: u64 = 200;
-    let (mut sum, mut worst) = (Cost::default(), Duration::ZERO);
+    let mut sum = Cost::default();
     for begun in (0..cuts).step_by(usize::try_from(CUTS_EACH).unwrap()) {
         let mut recorded = record(ATTEMPTS, None, &mut dice).await;
         assert_eq!(last(&recorded), on_disk(&recorded.root), "the trace is the whole truth");
@@ -51,19 +51,39 @@ async fn after_a_power_cut_all_that_was_synced_is_there_once_and_no_budget_is_le
                 lost: sum.lost + cost.lost,
                 span: sum.span.max(cost.span),
             };
-            worst = worst.max(cost.span);
         }
         let whole: Vec<_> = disks(&recorded, WHOLE_STARTS, &mut dice).collect();
         for (cut, files) in whole {
             starts_whole(&mut recorded, cut, &files).await;
         }
     }
-    let Cost { admitted, promised, lost, .. } = sum;
+    let Cost { admitted, promised, lost, span } = sum;
     assert!(lost > 0, "cuts that cost nothing show nothing");
     eprintln!(
-        "{cuts} cuts in {:?}: of {admitted} attempts {promised} were synced and are there, {lost} are lost, at most {worst:?} at once",
+        "{cuts} cuts in {:?}: of {admitted} attempts {promised} were synced and are there, {lost} are lost, within {span:?} at most",
         began.elapsed()
     );
+}
+
+/// At each step of making the key that names callers, as a kill would leave it: the next start is not in need of anybody.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_while_it_makes_its_key_it_starts_the_next_time() {
+    let mut recorded = record(1, None, &mut Dice(seed())).await;
+    let of_the_key = |change: &Change| match change {
+        Change::Create { path, .. } | Change::Unlink { path } => path.to_string_lossy().contains(".key"),
+        Change::Write { bytes, .. } => bytes.len() == 32,
+        Change::Link { to, .. } => to.extension().is_some_and(|end| end == "key"),
+        _ => false,
+    };
+    let steps: Vec<usize> =
+        (0..recorded.trace.len()).filter(|index| of_the_key(&recorded.trace[*index].change)).collect();
+    assert!(steps.len() >= 2, "it makes a key: {steps:?}");
+    for step in steps {
+        let mut disk = Disk::new(&recorded.root, &recorded.trace);
+        disk.advance(step + 1);
+        let files = disk.seen();
+        starts_whole(&mut recorded, step + 1, &files).await;
+    }
 }
 
 /// The test of the test: where a sync is said to be done and is not, it sees what is broken. The journal's in `make test`;
