@@ -81,12 +81,22 @@ pub async fn record(attempts: u64, swallow: Option<&str>, dice: &mut Dice) -> Re
         }
     }
     let rows = rows_in(&shop.data_dir());
-    let rows = rows.into_iter().map(|row| (row.client_request_id.clone().unwrap().to_string(), row)).collect();
+    let rows = once(rows);
     for variable in ["LD_PRELOAD", "POWER_BOOT", "POWER_SWALLOW"] {
         shop.forget_variable(variable);
     }
     let trace = trace::read(&log);
-    Recorded { records: records(&trace), trace, root: shop.data_dir(), rows, shop, _tools: tools }
+    let mut records = records(&trace);
+    records.retain(|id, _| rows.contains_key(id));
+    Recorded { records, trace, root: shop.data_dir(), rows, shop, _tools: tools }
+}
+
+/// Rows by the id that the caller gave. A call that was made again after a reset has two, and is left to the kill loop.
+fn once(rows: Vec<EventRow>) -> HashMap<String, EventRow> {
+    let id = |row: &EventRow| row.client_request_id.as_deref().unwrap().to_owned();
+    let mut counts: HashMap<String, u64> = HashMap::new();
+    rows.iter().for_each(|row| *counts.entry(id(row)).or_default() += 1);
+    rows.into_iter().map(|row| (id(&row), row)).filter(|(id, _)| counts[id] == 1).collect()
 }
 
 /// Batch after batch, each with a user, and so a budget, of its own.
